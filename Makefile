@@ -1,0 +1,38 @@
+# Everything runs from .venv and .build, which `make setup` makes from pinned versions.
+PY := .venv/bin/python
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit lint format bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## Install what the other targets need: Python packages, cnitool and the reference plugins
+	@PYTHON=$(PYTHON) tests/peers/setup.sh
+
+demo: setup ## Lend links of a host to a pod through cnitool, and show them before, during, after
+	@$(PY) -m tests.demo
+
+test: setup lint ## Run every test (needs root)
+	@$(PY) -m pytest
+
+test-unit: ## Run the tests that need no root, in seconds
+	@$(PY) -m pytest -q tests/unit
+
+lint: ## Check style, types and the import rules
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q tests/unit/test_layout.py
+
+format: ## Format the code
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: setup ## Time us against host-device and ip, and write docs/performance.md
+	@$(PY) -m tests.bench
+
+clean: ## Remove what setup and the tests made
+	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -exec rm -rf {} +

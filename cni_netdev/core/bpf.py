@@ -1,0 +1,138 @@
+"""bpf(2), for what netlink cannot see or undo: TCX programs, and XDP programs on a bpf_link.
+
+Numbers and layouts: linux/bpf.h.  All calls work on the calling thread's namespace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import NamedTuple
+
+from cni_netdev.core import libc
+from cni_netdev.core.errors import KernelRefused
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+_PROG_DETACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO, _PROG_QUERY = 9, 13, 15, 16
+_LINK_GET_FD_BY_ID, _LINK_GET_NEXT_ID, _LINK_DETACH = 30, 31, 34
+_ATTACH = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+_LINK_TYPE_XDP = 6
+_MOST = 64
+_ATTR_SIZE = 128
+# What kernels before 6.6 (no TCX) or without bpf(2) for us answer.
+_NO_TCX = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EACCES)
+
+
+class _Attached(NamedTuple):
+    program: int
+    link: int
+
+
+def tcx(ifindex: int) -> tuple[tuple[str, int], ...]:
+    """(("ingress" or "egress", program id), ...); empty where the kernel has no TCX."""
+    return tuple((attach, each.program) for attach in _ATTACH for each in _query(ifindex, attach))
+
+
+def detach_tcx(ifindex: int, attach: str, program: int) -> None:
+    """Take a TCX program off, by its bpf_link where it hangs on one.  Raises KernelRefused."""
+    for each in _query(ifindex, attach):
+        if each.program != program:
+            continue
+        if each.link:
+            _detach_link(each.link)
+            return
+        fd = program_fd(program)
+        try:
+            _bpf(
+                f"detach TCX program {program}",
+                _PROG_DETACH,
+                "=IIII",
+                ifindex,
+                fd,
+                _ATTACH[attach],
+                0,
+            )
+        finally:
+            os.close(fd)
+
+
+def detach_xdp_link(ifindex: int) -> None:
+    """Force off every bpf_link that holds an XDP program on this link.  Raises KernelRefused."""
+    link = 0
+    while link := _next_link(link):
+        fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
+        try:
+            if _xdp_ifindex(fd) == ifindex:
+                _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
+        finally:
+            os.close(fd)
+
+
+def program_fd(program: int) -> int:
+    """A descriptor of a loaded program; the caller closes it.  Raises KernelRefused."""
+    return _fd_by_id("program", _PROG_GET_FD_BY_ID, program)
+
+
+def _query(ifindex: int, attach: str) -> list[_Attached]:
+    programs, links = (ctypes.c_uint32 * _MOST)(), (ctypes.c_uint32 * _MOST)()
+    # target, attach_type, query_flags, attach_flags, prog_ids, count, pad, prog_attach_flags,
+    # link_ids, link_attach_flags, revision
+    layout = "=IIIIQIIQQQQ"
+    values = (ifindex, _ATTACH[attach], 0, 0, ctypes.addressof(programs), _MOST, 0, 0)
+    try:
+        answer, _ = _bpf(
+            f"query TCX {attach}", _PROG_QUERY, layout, *values, ctypes.addressof(links), 0, 0
+        )
+    except KernelRefused as error:
+        if error.errno in _NO_TCX:
+            return []
+        raise
+    count = struct.unpack_from(layout, answer)[5]
+    return [_Attached(programs[each], links[each]) for each in range(count)]
+
+
+def _next_link(link: int) -> int:
+    try:
+        answer, _ = _bpf("list bpf_links", _LINK_GET_NEXT_ID, "=III", link, 0, 0)
+    except KernelRefused as error:
+        if error.errno == errno.ENOENT:
+            return 0
+        raise
+    following: int = struct.unpack_from("=III", answer)[1]
+    return following
+
+
+def _xdp_ifindex(fd: int) -> int:
+    """Of the link that an XDP bpf_link sits on; 0 for another type or a link that is gone."""
+    info = ctypes.create_string_buffer(64)
+    _bpf("look at a bpf_link", _OBJ_GET_INFO, "=IIQ", fd, len(info), ctypes.addressof(info))
+    kind, _, _, _, ifindex = struct.unpack_from("=IIIII", info.raw)
+    return ifindex if kind == _LINK_TYPE_XDP else 0
+
+
+def _detach_link(link: int) -> None:
+    fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
+    try:
+        _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
+    finally:
+        os.close(fd)
+
+
+def _fd_by_id(what: str, command: int, number: int) -> int:
+    return _bpf(f"open BPF {what} {number}", command, "=III", number, 0, 0)[1]
+
+
+def _bpf(what: str, command: int, layout: str, *values: int) -> tuple[bytes, int]:
+    """One call; the attribute as the kernel left it, and the result.  Raises KernelRefused."""
+    attribute = ctypes.create_string_buffer(_ATTR_SIZE)
+    struct.pack_into(layout, attribute, 0, *values)
+    number = _SYSCALL.get(os.uname().machine)
+    if number is None:
+        raise KernelRefused(what, errno.ENOSYS)
+    try:
+        result = libc.syscall(number, command, attribute, struct.calcsize(layout))
+    except OSError as error:
+        raise KernelRefused(what, error.errno or 0) from error
+    return attribute.raw, result

@@ -1,0 +1,70 @@
+"""What of an attachment is no longer as the record says; for CHECK and for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cni_netdev.core.plan import IP6_RT_PRIO_USER
+
+if TYPE_CHECKING:
+    from cni_netdev.core.model import Lent, Link, Record, Route
+    from cni_netdev.core.ports import Netns
+
+
+def differences(record: Record, pod: Netns) -> tuple[str, ...]:
+    """A sentence for each difference between the record and the pod's namespace.
+
+    Judged: name, MTU, MAC, up, and that the addresses and routes given are there.  What a later
+    plugin or the pod added is not ours to judge (CNI spec, CHECK).
+    """
+    found: list[str] = []
+    for lent in record.devices:
+        link = pod.find(lent.home.link.identity)
+        if link is None:
+            found.append(
+                f"{lent.expected.name} (the host's {lent.home.link.name}) is not in the pod"
+            )
+        else:
+            found.extend(_settings(lent, link))
+            found.extend(_contents(lent, link, pod))
+    return tuple(found)
+
+
+def _settings(lent: Lent, link: Link) -> list[str]:
+    want, have = lent.expected, link.settings
+    found = []
+    if have.name != want.name:
+        found.append(f"{want.name} is called {have.name}")
+    if have.mtu != want.mtu:
+        found.append(f"{want.name} has MTU {have.mtu} instead of {want.mtu}")
+    if have.mac != want.mac:
+        found.append(f"{want.name} has MAC {have.mac} instead of {want.mac}")
+    if have.up != want.up:
+        found.append(f"{want.name} is {'up' if have.up else 'down'}")
+    return found
+
+
+def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
+    name, ifindex = lent.expected.name, link.identity.ifindex
+    found = []
+    if lent.addresses:
+        there = {each.cidr for each in pod.addresses(ifindex)}
+        found += [
+            f"{name} has lost address {each.cidr}"
+            for each in lent.addresses
+            if each.cidr not in there
+        ]
+    if lent.routes:
+        routes = {_essence(each) for each in pod.routes(ifindex)}
+        found += [
+            f"{name} has lost route {each.dst}" + (f" via {each.gateway}" if each.gateway else "")
+            for each in lent.routes
+            if _essence(each) not in routes
+        ]
+    return found
+
+
+def _essence(route: Route) -> tuple[object, ...]:
+    ipv6 = ":" in route.dst
+    priority = route.priority or (IP6_RT_PRIO_USER if ipv6 else 0)
+    return (route.dst, route.gateway, route.table, priority, route.prefsrc)

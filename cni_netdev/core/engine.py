@@ -1,0 +1,352 @@
+"""Attach, detach, check and recover, over the ports Kernel and Journal.
+
+An attach is journalled before its first change; whatever happens afterwards, the record and a
+look at both namespaces are enough to bring every link home.  Rolling back a failed attach, a
+detach and a recovery are therefore one and the same: ``restore``.
+
+Locks, always in this order: the attachment's, then those of its links sorted by name.  A record
+that is incomplete while nobody holds its attachment's lock was left by a process that died.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from cni_netdev.core import plan
+from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve, selects
+from cni_netdev.core.errors import (
+    CannotApply,
+    DeviceHeld,
+    DeviceNotFound,
+    LockTimeout,
+    NetdevError,
+    NetnsError,
+    RecordUnreadable,
+)
+from cni_netdev.core.execute import Runner
+from cni_netdev.core.compare import differences
+from cni_netdev.core.model import Lent, NetnsRef, Owner, Record, Snapshot
+from cni_netdev.core.restore import Release, Restorer, lock_of_link
+
+if TYPE_CHECKING:
+    from cni_netdev.core.model import DeviceRequest, Link
+    from cni_netdev.core.policy import Pod, Policy
+    from cni_netdev.core.ports import Journal, Kernel, Key, Netns
+
+
+class Attachment(NamedTuple):
+    """What an attach made.  notes: worth telling, such as a link that was there already."""
+
+    record: Record
+    notes: tuple[str, ...] = ()
+
+
+class Injector:
+    """The injection core.  One call at a time; several processes may work side by side."""
+
+    def __init__(self, kernel: Kernel, journal: Journal) -> None:
+        self._kernel = kernel
+        self._journal = journal
+        self._restorer = Restorer(kernel, journal)
+
+    # --- attach ------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        owner: Owner,
+        netns_path: str,
+        requests: tuple[DeviceRequest, ...],
+        policy: Policy,
+        pod: Pod,
+    ) -> Attachment:
+        """Move the links asked for into the namespace, all of them or none.
+
+        The same attach again gives the same result.  Raises any NetdevError; then the host is as
+        it was, or the error's details say what is still away and the record stays to be retried.
+        """
+        with self._journal.lock(lock_of(owner.key)):
+            target = self._kernel.open(netns_path)
+            try:
+                self._refuse_host(target, netns_path)
+                done = self._already(owner, target, requests)
+                attachment = done or self._attach(
+                    owner, NetnsRef(netns_path, target.cookie), target, requests, policy, pod
+                )
+            finally:
+                target.close()
+        self._reap_dead(besides=owner.key)
+        return attachment
+
+    def _refuse_host(self, target: Netns, path: str) -> None:
+        if target.cookie == self._kernel.host.cookie:
+            raise NetnsError(
+                f"network namespace {path!r} is the host's own",
+                "a pod on the host's network sees every link already; ask for no device there",
+            )
+
+    def _already(
+        self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
+    ) -> Attachment | None:
+        """The attachment if it stands; a half-made or dead one is cleared away first."""
+        record = self._journal.read(owner.key)
+        if record is None:
+            return None
+        alive = record.boot_id == self._kernel.boot_id and record.netns.cookie == target.cookie
+        if not (alive and record.complete):
+            release = self._restorer.release(record)
+            if not release.complete:
+                raise CannotApply(
+                    f"attachment {owner} still has a device away from an earlier time",
+                    "; ".join(release.notes),
+                )
+            return None
+        wishes = tuple(lent.request for lent in record.devices)
+        if len(wishes) == len(requests) and all(map(type(wishes[0]).same_wish, wishes, requests)):
+            return Attachment(record)
+        raise CannotApply(
+            f"attachment {owner} already holds {_names(record)} by another request",
+            "detach it (DEL) before asking for something else",
+        )
+
+    def _attach(
+        self,
+        owner: Owner,
+        where: NetnsRef,
+        target: Netns,
+        requests: tuple[DeviceRequest, ...],
+        policy: Policy,
+        pod: Pod,
+    ) -> Attachment:
+        wanted, notes = self._wanted(owner, requests)
+        with ExitStack() as locks:
+            links = self._locked(owner, wanted, locks)
+            snapshots = tuple(self._snapshot(link) for link in links)
+            admit_all(wanted, snapshots, policy, pod)
+            devices = tuple(map(plan.lend, wanted, snapshots))
+            runner = Runner(self._kernel.host, target)
+            strip = runner.check(devices)
+            record = Record(owner, where, self._kernel.boot_id, complete=False, devices=devices)
+            self._journal.write(record)
+            try:
+                if any(self._dies_with_namespace(lent) for lent in devices):
+                    self._journal.pin(owner.key, target)
+                runner.attach(devices, plan.attach(devices, strip))
+                record = record._replace(complete=True)
+                self._journal.write(record)
+            except Exception as error:
+                self._roll_back(record, target, error)
+                raise
+        return Attachment(record, notes)
+
+    def _roll_back(self, record: Record, target: Netns, error: Exception) -> None:
+        release = self._restorer.release(record, links_locked=True, namespace=target)
+        if release.notes and isinstance(error, NetdevError):
+            error.with_details("; ".join(release.notes))
+
+    def _wanted(
+        self, owner: Owner, requests: tuple[DeviceRequest, ...]
+    ) -> tuple[tuple[DeviceRequest, ...], tuple[str, ...]]:
+        """Without what the other front end attached to this very sandbox by an equal request."""
+        wanted, notes = [], []
+        for request in requests:
+            twin = self._twin(owner, request)
+            if twin is None:
+                wanted.append(request)
+            else:
+                notes.append(f"{request.selector} is already attached by {twin.front}")
+        return tuple(wanted), tuple(notes)
+
+    def _twin(self, owner: Owner, request: DeviceRequest) -> Owner | None:
+        for record in self._journal.records():
+            other = record.owner
+            if other.sandbox == owner.sandbox and other.key != owner.key and record.complete:
+                for lent in record.devices:
+                    if lent.request.same_wish(request):
+                        return other
+        return None
+
+    def _locked(
+        self, owner: Owner, requests: tuple[DeviceRequest, ...], locks: ExitStack
+    ) -> tuple[Link, ...]:
+        """The links on the host, locked, none of them in anybody's record."""
+        self._free_from_the_dead(owner, requests)
+        links = self._resolve_all(owner, requests)
+        for name in sorted(lock_of_link(link) for link in links):
+            locks.enter_context(self._journal.lock(name))
+        again = self._resolve_all(owner, requests)
+        for link in again:
+            holder = self._holder(owner, link)
+            if holder is not None:
+                raise held_by(link.name, holder.owner)
+        if [link.identity for link in again] != [link.identity for link in links]:
+            raise LockTimeout("the links asked for changed while they were being locked")
+        return again
+
+    def _resolve_all(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> tuple[Link, ...]:
+        links = []
+        for request in requests:
+            try:
+                links.append(resolve(self._kernel.host, request))
+            except DeviceNotFound:
+                holder = self._holder_of_wish(owner, request)
+                if holder is not None:
+                    raise held_by(str(request.selector), holder.owner) from None
+                raise
+        refuse_same_link_twice(requests, tuple(links))
+        return tuple(links)
+
+    def _holder(self, owner: Owner, link: Link) -> Record | None:
+        for record in self._journal.records():
+            for lent in record.devices:
+                if record.owner.key != owner.key and lent.home.link.identity.same_link(
+                    link.identity
+                ):
+                    return record
+        return None
+
+    def _holder_of_wish(self, owner: Owner, request: DeviceRequest) -> Record | None:
+        for record in self._journal.records():
+            for lent in record.devices:
+                if record.owner.key != owner.key and selects(request.selector, lent.home.link):
+                    return record
+        return None
+
+    def _free_from_the_dead(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> None:
+        """Recover the records that hold what is asked for, if their owners are gone."""
+        for request in requests:
+            record = self._holder_of_wish(owner, request)
+            if record is not None:
+                self._recover_if_dead(record)
+
+    def _dies_with_namespace(self, lent: Lent) -> bool:
+        return lent.home.link.kind is not None or not self._kernel.initial_netns
+
+    def _snapshot(self, link: Link) -> Snapshot:
+        host, ifindex = self._kernel.host, link.identity.ifindex
+        return Snapshot(
+            link=link,
+            addresses=host.addresses(ifindex),
+            routes=host.routes(ifindex),
+            neighbours=host.neighbours(ifindex),
+            sysctls=host.sysctls(link.name),
+            tcx=host.tcx(ifindex),
+        )
+
+    # --- the way back ------------------------------------------------------------------------
+
+    def detach(self, key: Key) -> Release | None:
+        """Bring home what an attachment holds; None when nothing is known of it.
+
+        Never fails because of what a pod did: what cannot come back at once stays on record and
+        is said in the release's notes.  Raises LockTimeout and StateError.
+        """
+        with self._journal.lock(lock_of(key)):
+            try:
+                record = self._journal.read(key)
+            except RecordUnreadable as error:
+                aside = self._journal.set_aside(key)
+                owner = Owner("cni" if key[0] == "cni" else "nri", "", key[1], key[2])
+                release: Release | None = Release(
+                    owner, (), (f"{error.message}; kept as {aside}",), complete=False
+                )
+            else:
+                release = self._restorer.release(record) if record else None
+        self._reap_dead(besides=key)
+        return release
+
+    def reap(
+        self, *, front: str, network: str, valid: frozenset[tuple[str, str]] | None
+    ) -> tuple[Release, ...]:
+        """Bring home what dead sandboxes hold, and what is not in ``valid``.
+
+        valid: (sandbox, ifname) of this network's attachments that stand; None: not known, and
+        then nothing is taken out of a live namespace.
+        """
+        releases = []
+        for record in self._journal.records():
+            owner = record.owner
+            ours = (owner.front, owner.network) == (front, network)
+            if valid is not None and ours and (owner.sandbox, owner.ifname) not in valid:
+                releases.append(self._recover(record, even_if_alive=True))
+            else:
+                releases.append(self._recover_if_dead(record))
+        return tuple(release for release in releases if release is not None)
+
+    def recover(self) -> tuple[Release, ...]:
+        """Bring home whatever no living pod holds, and clear what killed processes left."""
+        releases = [self._recover_if_dead(record) for record in self._journal.records()]
+        self._journal.sweep()
+        return tuple(release for release in releases if release is not None)
+
+    def _reap_dead(self, besides: Key) -> None:
+        for record in self._journal.records():
+            if record.owner.key != besides:
+                self._recover_if_dead(record)
+
+    def _recover_if_dead(self, record: Record) -> Release | None:
+        return None if self.alive(record) else self._recover(record, even_if_alive=False)
+
+    def _recover(self, stale: Record, *, even_if_alive: bool) -> Release | None:
+        """Release a record unless somebody works on it now (then it is in good hands)."""
+        key = stale.owner.key
+        try:
+            with self._journal.lock(lock_of(key), wait=False):
+                record = self._journal.read(key)
+                if record is None or (self.alive(record) and not even_if_alive):
+                    return None
+                return self._restorer.release(record)
+        except LockTimeout:
+            return None
+
+    def alive(self, record: Record) -> bool:
+        """Whether a pod may still be using it; when in doubt, yes."""
+        if record.boot_id != self._kernel.boot_id or not record.complete:
+            return False
+        if self._kernel.cookie_at(record.netns.path) == record.netns.cookie:
+            return True
+        return self._kernel.occupancy(record.netns.cookie) != "empty"
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def check(self, key: Key, netns_path: str) -> tuple[str, ...]:
+        """What differs from the record, a sentence each; empty when all is as it was made.
+
+        Raises DeviceNotFound when there is no complete record of the attachment.
+        """
+        record = self._journal.read(key)
+        if record is None or not record.complete:
+            raise DeviceNotFound(f"no complete attachment of {key[1]}/{key[2]} is on record")
+        target = self._kernel.open(netns_path)
+        try:
+            if target.cookie != record.netns.cookie:
+                return (f"{netns_path} is not the namespace that the devices were attached to",)
+            return differences(record, target)
+        finally:
+            target.close()
+
+    def probe(self) -> None:
+        """Raises StateError when the state directory cannot be written."""
+        self._journal.probe()
+
+    def find(self, request: DeviceRequest) -> str:
+        """``host`` or ``lent``.  Raises DeviceNotFound when it is neither."""
+        nobody = Owner("cni", "", "", "")
+        if self._holder_of_wish(nobody, request) is not None:
+            return "lent"
+        resolve(self._kernel.host, request)
+        return "host"
+
+
+def lock_of(key: Key) -> str:
+    return "attachment-" + "-".join(key)
+
+
+def held_by(what: str, owner: Owner) -> DeviceHeld:
+    return DeviceHeld(
+        f"{what} is held by {owner}", "it comes back when that pod ends, or by netdevctl release"
+    )
+
+
+def _names(record: Record) -> str:
+    return ", ".join(lent.home.link.name for lent in record.devices)

@@ -1,0 +1,149 @@
+"""Carrying out steps: one step, one request to the kernel."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from cni_netdev.core import plan
+from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni_netdev.core.model import Lent
+    from cni_netdev.core.plan import Step
+    from cni_netdev.core.ports import Netns
+
+# Errnos by which the kernel says that what was asked for does not fit; others are its own trouble.
+_DOES_NOT_FIT = frozenset(
+    (
+        errno.EEXIST,
+        errno.EINVAL,
+        errno.ERANGE,
+        errno.EOPNOTSUPP,
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ESRCH,
+        errno.EACCES,
+    )
+)
+_MAC_BYTES_WITH_COLONS = 17
+
+
+def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:
+    """Do one step to the link with this ifindex in ``here``; ``target`` is where a Move goes."""
+    match step:
+        case plan.Move(_, before, after):
+            here.move(ifindex, target, before, after)
+        case plan.Change(_, before, after):
+            here.change(ifindex, before, after)
+        case plan.Master(_, _, after):
+            here.set_master(ifindex, after)
+        case plan.Altname(_, name, present):
+            here.set_altname(ifindex, name, present=present)
+        case plan.SetAddress(_, address, present):
+            here.set_address(ifindex, address, present=present)
+        case plan.SetRoute(_, route, present):
+            here.set_route(ifindex, route, present=present)
+        case plan.SetNeighbour(_, neighbour, present):
+            here.set_neighbour(ifindex, neighbour, present=present)
+        case plan.Sysctl(link, key, _, after):
+            here.set_sysctl(link, key, after)
+        case plan.Xdp(_, mode, before, after):
+            if before:
+                here.detach_xdp(ifindex, mode)
+            if after:
+                here.attach_xdp(ifindex, mode, after)
+        case plan.RemoveTcx(_, attach, program):
+            here.detach_tcx(ifindex, attach, program)
+        case plan.DeleteUpper(_, upper, _):
+            here.delete_link(upper)
+
+
+class Runner:
+    """Carries a list of devices from the host into one pod."""
+
+    def __init__(self, host: Netns, pod: Netns) -> None:
+        self._host = host
+        self._pod = pod
+
+    def check(self, devices: tuple[Lent, ...]) -> tuple[frozenset[str], ...]:
+        """Look before anything moves; returns the altnames that each device must leave behind.
+
+        Raises RequestError or CannotApply with everything that does not fit.
+        """
+        _refuse_same_name(devices)
+        faults = [fault for lent in devices for fault in self._faults(lent)]
+        if faults:
+            raise CannotApply("; ".join(str(fault) for fault in faults))
+        return tuple(self._left_behind(lent) for lent in devices)
+
+    def _faults(self, lent: Lent) -> list[Fault]:
+        request, link, expected = lent.request, lent.home.link, lent.expected
+        faults = []
+        if self._pod.link(name=expected.name) is not None:
+            fault = f"{expected.name!r} is the name or altname of another link in the pod"
+            faults.append(Fault(f"{request.where}.new_name", fault))
+        if request.mtu is not None and request.mtu < link.min_mtu:
+            fault = f"{request.mtu} is below {link.name}'s minimum of {link.min_mtu}"
+            faults.append(Fault(f"{request.where}.mtu", fault))
+        if request.mtu is not None and link.max_mtu and request.mtu > link.max_mtu:
+            fault = f"{request.mtu} is above {link.name}'s maximum of {link.max_mtu}"
+            faults.append(Fault(f"{request.where}.mtu", fault))
+        if request.mac and len(link.settings.mac or "") != _MAC_BYTES_WITH_COLONS:
+            fault = f"{link.name} has no Ethernet address that could be set"
+            faults.append(Fault(f"{request.where}.mac", fault))
+        return faults
+
+    def _left_behind(self, lent: Lent) -> frozenset[str]:
+        """An altname equal to a name in the pod, or to its own new name, would stop the move."""
+        return frozenset(
+            name
+            for name in lent.home.link.altnames
+            if name == lent.expected.name or self._pod.link(name=name) is not None
+        )
+
+    def attach(self, devices: tuple[Lent, ...], steps: Sequence[tuple[int, Step]]) -> None:
+        """Carry out an attach plan.  Raises CannotApply or KernelRefused at the first refusal."""
+        there: dict[int, int] = {}
+        for position, step in steps:
+            lent = devices[position]
+            ifindex = there.get(position, lent.home.link.identity.ifindex)
+            here, target = (self._pod, self._host) if position in there else (self._host, self._pod)
+            try:
+                perform(step, here, target, ifindex)
+            except KernelRefused as error:
+                raise _explained(error, lent) from error
+            if isinstance(step, plan.Move):
+                there[position] = self._arrived(lent)
+
+    def _arrived(self, lent: Lent) -> int:
+        """Its ifindex in the pod: the kernel renumbers silently when the old one is taken there."""
+        link = self._pod.link(name=lent.expected.name)
+        if link is None or not lent.home.link.identity.same_link(link.identity):
+            raise CannotApply(
+                f"{lent.request.where}: {lent.home.link.name} did not arrive in the pod"
+            )
+        return link.identity.ifindex
+
+
+def _refuse_same_name(devices: tuple[Lent, ...]) -> None:
+    first: dict[str, Lent] = {}
+    faults = []
+    for lent in devices:
+        earlier = first.setdefault(lent.expected.name, lent)
+        if earlier is not lent:
+            fault = f"{lent.expected.name!r} is also the name in the pod of {earlier.request.where}"
+            faults.append(Fault(f"{lent.request.where}.new_name", fault))
+    if faults:
+        raise RequestError(tuple(faults))
+
+
+def _explained(error: KernelRefused, lent: Lent) -> Exception:
+    if error.errno in _DOES_NOT_FIT:
+        return CannotApply(f"{lent.request.where}: {error.message}")
+    return error

@@ -1,0 +1,233 @@
+"""The records of attachments, as files (ports.Journal).
+
+    <state directory>/           0700, root's
+        records/<front>@<sandbox>@<ifname>.json
+        locks/<name>.lock        only while held
+        pins/<as records>        see pins
+
+A record is written beside its place and renamed into it, so that a reader sees the old one or the
+new one.  No fsync: the directory is a tmpfs and lives as long as the kernel state it describes;
+elsewhere the record's boot id tells.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, cast
+
+from cni_netdev.core import codec, locks
+from cni_netdev.core.errors import RecordUnreadable, StateError
+from cni_netdev.core.pins import Pins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cni_netdev.core.model import Record
+    from cni_netdev.core.ports import Key, Netns
+
+DEFAULT_DIRECTORY = "/run/cni-netdev"
+_SUFFIX, _TEMPORARY, _ASIDE = ".json", ".tmp", ".unreadable"
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+_LONGEST_NAME = 240
+_LOCK_SECONDS = 10.0
+_OTHERS_MAY_WRITE = 0o022
+
+
+class _HasFd(Protocol):
+    @property
+    def fd(self) -> int: ...
+
+
+class FileJournal:
+    """Records, locks and pins of one state directory; made when first written."""
+
+    def __init__(
+        self, directory: str = DEFAULT_DIRECTORY, lock_timeout: float = _LOCK_SECONDS
+    ) -> None:
+        """lock_timeout: seconds that lock() waits."""
+        self._directory = directory.rstrip("/") or "/"
+        self._records = f"{self._directory}/records"
+        self._pins = Pins(f"{self._directory}/pins")
+        self._lock_timeout = lock_timeout
+
+    # --- records -----------------------------------------------------------------------------
+
+    def read(self, key: Key) -> Record | None:
+        path = self._path(key)
+        try:
+            with open(path, encoding="utf-8", errors="strict") as file:
+                return codec.decode(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnicodeDecodeError as error:
+            raise RecordUnreadable(f"{path} is no text: {error.reason}") from None
+        except RecordUnreadable as error:
+            raise RecordUnreadable(f"{path}: {error.message}", error.details) from None
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+
+    def write(self, record: Record) -> None:
+        path = self._path(record.owner.key)
+        self._make("records")
+        temporary = f"{path}.{os.getpid()}{_TEMPORARY}"
+        try:
+            _write_new(temporary, codec.encode(record).encode())
+            os.rename(temporary, path)
+        except OSError as error:
+            _unlink(temporary)
+            raise _cannot("write", path, error) from error
+
+    def forget(self, key: Key) -> None:
+        path = self._path(key)
+        try:
+            _unlink(path)
+        except OSError as error:
+            raise _cannot("remove", path, error) from error
+
+    def set_aside(self, key: Key) -> str | None:
+        path = self._path(key)
+        try:
+            os.rename(path, path + _ASIDE)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _cannot("rename", path, error) from error
+        return path + _ASIDE
+
+    def records(self) -> tuple[Record, ...]:
+        return tuple(record for _, record in self._scan() if not isinstance(record, str))
+
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        return tuple((name, why) for name, why in self._scan() if isinstance(why, str))
+
+    def _scan(self) -> Iterator[tuple[str, Record | str]]:
+        """(file name, record or why it cannot be read)."""
+        for name in self._names():
+            if name.endswith(_ASIDE):
+                yield name, "set aside earlier"
+            if not name.endswith(_SUFFIX):
+                continue
+            try:
+                with open(f"{self._records}/{name}", encoding="utf-8", errors="replace") as file:
+                    yield name, codec.decode(file.read())
+            except FileNotFoundError:
+                continue  # forgotten since it was listed
+            except RecordUnreadable as error:
+                yield name, error.message
+            except OSError as error:
+                raise _cannot("read", name, error) from error
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self._records))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _cannot("list", self._records, error) from error
+
+    def sweep(self) -> None:
+        for name in self._names():
+            if name.endswith(_TEMPORARY) and not _runs(name.split(".")[-2]):
+                _unlink(f"{self._records}/{name}")
+        kept = set(self._names())
+        for pin in self._pins.names():
+            if pin + _SUFFIX not in kept:
+                self._pins.drop(pin, self.lock("pins"))
+        for name in ("records", "locks"):
+            try:
+                os.rmdir(f"{self._directory}/{name}")
+            except OSError:
+                continue  # it is in use, or was never there
+
+    # --- locks and pins ----------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        self._make("locks")
+        path = f"{self._directory}/locks/{_quoted(name)}.lock"
+        try:
+            held = locks.acquire(path, self._lock_timeout if wait else 0)
+        except OSError as error:
+            raise _cannot("lock", path, error) from error
+        try:
+            yield
+        finally:
+            locks.release(path, held)
+
+    def pin(self, key: Key, netns: Netns) -> None:
+        self._pins.add(self._name(key), cast("_HasFd", netns).fd, self.lock("pins"))
+
+    def pinned(self, key: Key) -> str | None:
+        return self._pins.path(self._name(key))
+
+    def unpin(self, key: Key) -> None:
+        self._pins.drop(self._name(key), self.lock("pins"))
+
+    # --- the directory -----------------------------------------------------------------------
+
+    def probe(self) -> None:
+        self._make("records")
+        path = f"{self._records}/probe.{os.getpid()}{_TEMPORARY}"
+        try:
+            _write_new(path, b"")
+        except OSError as error:
+            raise _cannot("write", self._records, error) from error
+        finally:
+            _unlink(path)
+
+    def _make(self, name: str) -> None:
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            found = os.lstat(self._directory)
+            if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
+                raise StateError(
+                    f"state directory {self._directory} belongs to another user or others may write it",
+                    "records say which links to move: make it 0700 and root's",
+                )
+            if not os.path.isdir(self._directory) or os.path.islink(self._directory):
+                raise StateError(f"state directory {self._directory} is no directory of its own")
+            os.makedirs(f"{self._directory}/{name}", mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _cannot("make", self._directory, error) from error
+
+    def _path(self, key: Key) -> str:
+        return f"{self._records}/{self._name(key)}{_SUFFIX}"
+
+    def _name(self, key: Key) -> str:
+        name = "@".join(_quoted(part) for part in key)
+        if len(name) > _LONGEST_NAME:
+            raise StateError(f"container id {key[1][:40]}... is too long for the name of a record")
+        return name
+
+
+def _quoted(text: str) -> str:
+    """Text as part of a file name: no two give the same, and none leaves its directory."""
+    encoded = text.encode(errors="surrogatepass")
+    return "".join(chr(each) if chr(each) in _PLAIN else f"%{each:02X}" for each in encoded)
+
+
+def _write_new(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+
+
+def _runs(pid: str) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
+def _cannot(verb: str, path: str, error: OSError) -> StateError:
+    return StateError(
+        f"cannot {verb} {path}: {error.strerror}", "the state directory must be root's and writable"
+    )

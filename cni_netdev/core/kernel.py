@@ -1,0 +1,314 @@
+"""The kernel as the engine sees it: ports.Kernel and ports.Netns over netlink, sysfs and bpf.
+
+Each namespace is entered once, to open a netlink socket and a view of sysfs that stay bound to
+it; only the rare bpf(2) calls enter again.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from cni_netdev.core import netns, rtnl
+from cni_netdev.core.errors import KernelRefused, NetnsError
+from cni_netdev.core.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    Connection,
+)
+from cni_netdev.core.sysfs import SysView
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_netdev.core.model import (
+        Address,
+        Identity,
+        Link,
+        LinkSettings,
+        Neighbour,
+        Route,
+    )
+    from cni_netdev.core.ports import Netns, Occupancy
+
+# linux/rtnetlink.h
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
+
+_NEW = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+
+
+class SystemNetns:
+    """A network namespace of this machine (ports.Netns).  Owns ``handle``; close() lets it go."""
+
+    def __init__(self, handle: netns.Handle, *, own: bool) -> None:
+        """own: it is the calling process's own namespace, so that nothing needs entering."""
+        self._handle = handle
+        self._own = own
+        with netns.inside(handle.fd, needed=not own):
+            self._rtnl = Connection()
+            self._sysfs = SysView.of_current_namespace()
+
+    @property
+    def fd(self) -> int:
+        return self._handle.fd
+
+    @property
+    def cookie(self) -> int:
+        return self._handle.cookie
+
+    def close(self) -> None:
+        self._rtnl.close()
+        self._sysfs.close()
+        self._handle.close()
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
+        what = f"look for link {name or f'with ifindex {ifindex}'}"
+        query = rtnl.link_query(name=name, ifindex=ifindex)
+        try:
+            replies = self._rtnl.request(what, query, RTM_GETLINK, 0)
+        except KernelRefused as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return self._with_sysfs(rtnl.link_from(replies[0]))
+
+    def links(self) -> tuple[Link, ...]:
+        replies = self._rtnl.request("list links", rtnl.link_dump(), RTM_GETLINK, NLM_F_DUMP)
+        return tuple(self._with_sysfs(rtnl.link_from(reply)) for reply in replies)
+
+    def _with_sysfs(self, link: Link) -> Link:
+        name = link.name
+        identity = link.identity._replace(
+            inode=self._sysfs.inode(name) or 0, bus=self._sysfs.bus(name)
+        )
+        return link._replace(
+            identity=identity,
+            driver=self._sysfs.driver(name),
+            uppers=self._sysfs.uppers(name),
+        )
+
+    def find(self, identity: Identity) -> Link | None:
+        link = self.link(ifindex=identity.ifindex)
+        if link is not None and identity.same_link(link.identity):
+            return link
+        candidates = self._sysfs.by_bus(identity.bus) if identity.bus else ()
+        by_inode = self._sysfs.by_inode(identity.inode)
+        for name in (*candidates, *([by_inode] if by_inode else [])):
+            link = self.link(name=name)
+            if link is not None and identity.same_link(link.identity):
+                return link
+        return None
+
+    def by_bus(self, address: str) -> tuple[str, ...]:
+        return self._sysfs.by_bus(address)
+
+    def driver_of_bus(self, address: str) -> str | None:
+        return self._sysfs.driver_of_bus(address)
+
+    def by_kernel_path(self, path: str) -> tuple[str, ...]:
+        return self._sysfs.by_kernel_path(path)
+
+    def addresses(self, ifindex: int) -> tuple[Address, ...]:
+        replies = self._list("addresses", rtnl.address_dump(ifindex), RTM_GETADDR, ifindex)
+        return _present(rtnl.address_from(reply) for reply in replies if reply["index"] == ifindex)
+
+    def routes(self, ifindex: int) -> tuple[Route, ...]:
+        found: list[Route | None] = []
+        for family in (rtnl.AF_INET, rtnl.AF_INET6):
+            replies = self._list("routes", rtnl.route_dump(family, ifindex), RTM_GETROUTE, ifindex)
+            found.extend(rtnl.route_from(reply, ifindex) for reply in replies)
+        return _present(found)
+
+    def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
+        found: list[Neighbour | None] = []
+        for proxies in (False, True):
+            query = rtnl.neighbour_dump(ifindex, proxies=proxies)
+            replies = self._list("neighbours", query, RTM_GETNEIGH, ifindex)
+            found.extend(rtnl.neighbour_from(reply, ifindex) for reply in replies)
+        return _present(found)
+
+    def _list(self, what: str, query: Any, kind: int, ifindex: int) -> list[Any]:
+        return self._rtnl.request(f"list {what} of ifindex {ifindex}", query, kind, NLM_F_DUMP)
+
+    def is_local(self, address: str) -> bool:
+        family = rtnl.AF_INET6 if ":" in address else rtnl.AF_INET
+        query = rtnl.route_lookup(family, address)
+        try:
+            replies = self._rtnl.request(f"look up {address}", query, RTM_GETROUTE, 0)
+        except KernelRefused as error:
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):
+                return False
+            raise
+        return any(reply["type"] == rtnl.RTN_LOCAL for reply in replies)
+
+    def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
+        from cni_netdev.core import sysctl
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            return sysctl.read(name)
+
+    def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
+        from cni_netdev.core import bpf
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            return bpf.tcx(ifindex)
+
+    # --- changing ----------------------------------------------------------------------------
+
+    def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
+        if not isinstance(target, SystemNetns):
+            raise TypeError(f"{target!r} is no namespace of this machine")
+        message = rtnl.link_move(ifindex, target.fd, before, after)
+        self._send(f"move link {before.name} as {after.name}", message, RTM_NEWLINK)
+
+    def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
+        message = rtnl.link_settings(ifindex, before, after)
+        self._send(f"set {_differing(before, after)} of link {before.name}", message, RTM_NEWLINK)
+
+    def set_master(self, ifindex: int, master: int) -> None:
+        message = rtnl.link_only(ifindex, ("IFLA_MASTER", master))
+        self._send(f"set master {master} of ifindex {ifindex}", message, RTM_NEWLINK)
+
+    def set_altname(self, ifindex: int, altname: str, *, present: bool) -> None:
+        kind = RTM_NEWLINKPROP if present else RTM_DELLINKPROP
+        flags = _NEW | 0x800 if present else NLM_F_ACK
+        what = f"{'add' if present else 'remove'} altname {altname}"
+        self._send(what, rtnl.altname(ifindex, altname), kind, flags)
+
+    def set_address(self, ifindex: int, address: Address, *, present: bool) -> None:
+        kind = RTM_NEWADDR if present else RTM_DELADDR
+        what = f"{'add' if present else 'remove'} address {address.cidr}"
+        self._send(what, rtnl.address(ifindex, address), kind, _NEW if present else NLM_F_ACK)
+
+    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None:
+        kind = RTM_NEWROUTE if present else RTM_DELROUTE
+        via = f" via {route.gateway}" if route.gateway else ""
+        what = f"{'add' if present else 'remove'} route {route.dst}{via}"
+        self._send(what, rtnl.route(ifindex, route), kind, _NEW if present else NLM_F_ACK)
+
+    def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
+        kind = RTM_NEWNEIGH if present else RTM_DELNEIGH
+        what = f"{'add' if present else 'remove'} neighbour {neighbour.address}"
+        self._send(what, rtnl.neighbour(ifindex, neighbour), kind, _NEW if present else NLM_F_ACK)
+
+    def set_sysctl(self, name: str, key: str, value: str) -> None:
+        from cni_netdev.core import sysctl
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            sysctl.write(name, key, value)
+
+    def detach_xdp(self, ifindex: int, mode: str) -> None:
+        from cni_netdev.core import bpf
+
+        message = rtnl.xdp(ifindex, mode, -1)
+        try:
+            self._send(f"remove the {mode} XDP program", message, RTM_NEWLINK)
+        except KernelRefused as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # A program on a bpf_link: netlink may not touch it, bpf(2) may.
+            with netns.inside(self._handle.fd, needed=not self._own):
+                bpf.detach_xdp_link(ifindex)
+
+    def attach_xdp(self, ifindex: int, mode: str, program: int) -> None:
+        import os
+
+        from cni_netdev.core import bpf
+
+        fd = bpf.program_fd(program)
+        try:
+            message = rtnl.xdp(ifindex, mode, fd)
+            self._send(f"attach {mode} XDP program {program}", message, RTM_NEWLINK)
+        finally:
+            os.close(fd)
+
+    def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
+        from cni_netdev.core import bpf
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            bpf.detach_tcx(ifindex, attach, program)
+
+    def delete_link(self, ifindex: int) -> None:
+        self._send(f"delete link with ifindex {ifindex}", rtnl.link_only(ifindex), RTM_DELLINK)
+
+    def _send(self, what: str, message: Any, kind: int, flags: int = NLM_F_ACK) -> None:
+        self._rtnl.request(what, message, kind, flags)
+
+
+class SystemKernel:
+    """This machine's kernel (ports.Kernel)."""
+
+    def __init__(self) -> None:
+        self._host: SystemNetns | None = None
+        self._boot_id = ""
+
+    @property
+    def host(self) -> SystemNetns:
+        if self._host is None:
+            self._host = SystemNetns(netns.current(), own=True)
+        return self._host
+
+    @property
+    def initial_netns(self) -> bool:
+        return netns.is_initial(self.host.fd)
+
+    @property
+    def boot_id(self) -> str:
+        if not self._boot_id:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                self._boot_id = file.read().strip()
+        return self._boot_id
+
+    def open(self, path: str) -> SystemNetns:
+        return SystemNetns(netns.open_namespace(path), own=False)
+
+    def cookie_at(self, path: str) -> int:
+        try:
+            handle = netns.open_namespace(path)
+        except NetnsError:
+            return 0
+        handle.close()
+        return handle.cookie
+
+    def search(self, cookie: int) -> SystemNetns | None:
+        from cni_netdev.core import processes
+
+        handle = processes.find_namespace(cookie)
+        return SystemNetns(handle, own=False) if handle else None
+
+    def holder(self, identity: Identity) -> SystemNetns | None:
+        from cni_netdev.core import processes
+
+        for handle in processes.namespaces():
+            candidate = SystemNetns(handle, own=False)
+            if candidate.find(identity) is not None:
+                return candidate
+            candidate.close()
+        return None
+
+    def occupancy(self, cookie: int) -> Occupancy:
+        from cni_netdev.core import processes
+
+        return processes.occupancy(cookie)
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+
+def _present(values: Any) -> tuple[Any, ...]:
+    return tuple(value for value in values if value is not None)
+
+
+def _differing(before: LinkSettings, after: LinkSettings) -> str:
+    pairs = zip(before._fields, before, after, strict=True)
+    return ", ".join(f"{name} {new}" for name, old, new in pairs if old != new)

@@ -1,0 +1,42 @@
+"""System calls that Python 3.11 has no function for, by libc, loaded on first use."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def call(function: str, *arguments: object) -> int:
+    """Call a libc function that returns -1 on error.  Raises OSError with its errno."""
+    result: int = getattr(_libc(), function)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), function)
+    return result
+
+
+def syscall(number: int, *arguments: object) -> int:
+    """syscall(2), for what libc itself does not wrap.  Raises OSError with its errno."""
+    return call("syscall", number, *arguments)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    """mount(2).  Raises OSError."""
+    encoded = (source.encode(), target.encode(), kind.encode() if kind else None)
+    call("mount", *encoded, ctypes.c_ulong(flags), data.encode() or None)
+
+
+def umount(target: str, flags: int) -> None:
+    """umount2(2).  Raises OSError."""
+    call("umount2", target.encode(), flags)
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2) for the calling thread.  Raises OSError."""
+    call("setns", fd, kind)

@@ -1,0 +1,80 @@
+"""Locks between processes and threads, as files under flock(2) that are gone after use.
+
+The kernel drops a lock when its holder dies, so nothing is ever stale.  A file is unlinked while
+it is still locked; who waited for it finds another inode at the path and starts again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+from cni_netdev.core.errors import LockTimeout
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def acquire(path: str, limit: float) -> int:
+    """Lock this file; the descriptor that holds it, for release().
+
+    limit: seconds to wait; 0 tries once.  Raises LockTimeout, and OSError when the file cannot be
+    made.
+    """
+    return _acquire(path, time.monotonic() + limit)
+
+
+def release(path: str, fd: int) -> None:
+    """Give up a lock and remove its file."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # the state directory was taken away below us
+    finally:
+        os.close(fd)
+
+
+def _acquire(path: str, deadline: float) -> int:
+    pause = _FIRST_PAUSE
+    while True:
+        fd = os.open(path, _FLAGS, 0o600)
+        try:
+            if _try(fd) and _still_at(path, fd):
+                os.ftruncate(fd, 0)
+                os.write(fd, str(os.getpid()).encode())
+                return fd
+            holder = os.pread(fd, 20, 0).decode(errors="replace")
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise LockTimeout(
+                f"{os.path.basename(path)} is being worked on by process {holder or 'unknown'}",
+                "try again later",
+            )
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _try(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+            raise
+        return False
+    return True
+
+
+def _still_at(path: str, fd: int) -> bool:
+    """Whether the file that is locked is still the one at the path."""
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)

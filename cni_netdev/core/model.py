@@ -1,0 +1,287 @@
+"""The values that the core works on; all immutable, none with behaviour beyond small questions.
+
+``NamedTuple`` throughout: a dozen frozen dataclasses cost 21 ms of every pod's start, a dozen
+of these 11.  Addresses and destinations are CIDR strings in canonical form
+(``192.168.2.2/24``, ``fd00::1/64``), MACs are lower case with colons, sizes are bytes,
+flags and scopes are the kernel's numbers (``linux/if.h``, ``linux/rtnetlink.h``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+# Where a request came from: the operator's conflist, a runtime's capability, a tenant's text.
+Source = Literal["config", "capability", "annotation"]
+SelectorKind = Literal["name", "hwaddr", "pci_address", "kernel_path"]
+
+IFF_UP = 0x1
+IFF_NOARP = 0x80
+IFF_PROMISC = 0x100
+IFF_ALLMULTI = 0x200
+# What `ip link` can set and the kernel keeps: UP DEBUG NOTRAILERS NOARP PROMISC ALLMULTI
+# MULTICAST PORTSEL AUTOMEDIA DYNAMIC (net/core/dev.c, __dev_change_flags).
+SETTABLE_FLAGS = 0x1 | 0x4 | 0x20 | 0x80 | 0x100 | 0x200 | 0x1000 | 0x2000 | 0x4000 | 0x8000
+
+
+class Selector(NamedTuple):
+    """How a request names its link; ``value`` is canonical (MAC and PCI address lower case)."""
+
+    kind: SelectorKind
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value!r}"
+
+
+class RouteRequest(NamedTuple):
+    """A route asked for, with CNI's names.  ``dst`` is CIDR; None means: left to the kernel."""
+
+    dst: str
+    gw: str | None = None
+    src: str | None = None
+    priority: int | None = None
+    table: int | None = None
+    scope: int | None = None
+    mtu: int | None = None
+    advmss: int | None = None
+
+
+class DeviceRequest(NamedTuple):
+    """One device asked for, validated.
+
+    new_name: its name in the pod, or None for the host's name.
+    addresses: CIDR, in the order given (``address`` first).
+    mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
+    where: the path of the device in its source, for messages (``devices[0]``).
+    """
+
+    selector: Selector
+    new_name: str | None = None
+    addresses: tuple[str, ...] = ()
+    mtu: int | None = None
+    mac: str | None = None
+    routes: tuple[RouteRequest, ...] = ()
+    up: bool = True
+    keep_addresses: bool = False
+    source: Source = "config"
+    where: str = ""
+
+    def same_wish(self, other: DeviceRequest) -> bool:
+        """Whether both ask for the same, wherever they were written."""
+        return self._replace(source="config", where="") == other._replace(source="config", where="")
+
+
+class Address(NamedTuple):
+    """One address of a link as the kernel has it (linux/if_addr.h).
+
+    family: 2 or 10.  address: the link's own (IFA_LOCAL).  peer: the other end, or None.
+    """
+
+    family: int
+    address: str
+    prefix: int
+    peer: str | None = None
+    broadcast: str | None = None
+    label: str | None = None
+    flags: int = 0
+    scope: int = 0
+    priority: int = 0
+    proto: int = 0
+
+    @property
+    def cidr(self) -> str:
+        return f"{self.address}/{self.prefix}"
+
+
+class NextHop(NamedTuple):
+    """One leg of a multipath route.  ifindex 0 stands for the link that holds the route."""
+
+    ifindex: int
+    gateway: str | None
+    weight: int
+    flags: int
+
+
+class Route(NamedTuple):
+    """One route through a link as the kernel has it (linux/rtnetlink.h).
+
+    gateway may be of the other family (RTA_VIA).  metrics: (name, value) as in RTAX_*, lower
+    case without the prefix (``mtu``, ``advmss``).  protocol 4 is static, 3 boot, 2 kernel.
+    """
+
+    family: int
+    dst: str
+    gateway: str | None = None
+    prefsrc: str | None = None
+    priority: int = 0
+    table: int = 254
+    scope: int = 0
+    type: int = 1
+    protocol: int = 4
+    tos: int = 0
+    flags: int = 0
+    pref: int = 0
+    metrics: tuple[tuple[str, int], ...] = ()
+    nexthops: tuple[NextHop, ...] = ()
+
+
+class Neighbour(NamedTuple):
+    """A permanent neighbour or proxy entry (linux/neighbour.h)."""
+
+    family: int
+    address: str
+    mac: str | None
+    state: int
+    flags: int
+
+
+class Identity(NamedTuple):
+    """What a link is, whatever a pod renames or forges.
+
+    ifindex: on the host, before it was lent.
+    inode: of its sysfs directory; kept over moves and renames, never that of a link made anew.
+    perm_mac: the permanent address of hardware, or None.  bus: e.g. ``0000:3b:02.1``, or None.
+    """
+
+    ifindex: int
+    inode: int
+    perm_mac: str | None = None
+    bus: str | None = None
+
+    def same_link(self, seen: Identity) -> bool:
+        """Whether both are one link: the same sysfs directory, or one piece of hardware.
+
+        Hardware gets a new directory when its driver is bound anew; its permanent address on
+        the same bus path is still it.  A virtual link made anew is another link.
+        """
+        if self.inode and self.inode == seen.inode:
+            return True
+        hardware = (self.bus, self.perm_mac)
+        return None not in hardware and hardware == (seen.bus, seen.perm_mac)
+
+
+class LinkSettings(NamedTuple):
+    """What one RTM_NEWLINK message sets, along with the namespace.
+
+    flags: only the bits of SETTABLE_FLAGS.  alias: "" for none.  sizes: (IFLA name, bytes or
+    segments) pairs of the GSO and GRO limits.  mac is None for links without an address.
+    """
+
+    name: str
+    mtu: int
+    mac: str | None
+    alias: str
+    txqlen: int
+    group: int
+    flags: int
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def up(self) -> bool:
+        return bool(self.flags & IFF_UP)
+
+
+class Link(NamedTuple):
+    """A link as one RTM_GETLINK and its sysfs directory tell it.
+
+    kind: IFLA_INFO_KIND (``veth``), None for hardware.  max_mtu 0: no limit.
+    master, lower: ifindex or 0; lower_elsewhere: the lower link is in another namespace.
+    immutable: the kernel refuses to move it.  xdp: (mode, program id) with mode skb, drv or hw.
+    uppers: names of the links on top of it in its own namespace (masters included).
+    """
+
+    identity: Identity
+    settings: LinkSettings
+    altnames: tuple[str, ...] = ()
+    kind: str | None = None
+    driver: str | None = None
+    min_mtu: int = 0
+    max_mtu: int = 0
+    master: int = 0
+    lower: int = 0
+    lower_elsewhere: bool = False
+    immutable: bool = False
+    loopback: bool = False
+    xdp: tuple[tuple[str, int], ...] = ()
+    uppers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name and its altnames."""
+        return (self.settings.name, *self.altnames)
+
+
+class Snapshot(NamedTuple):
+    """Everything of a link on the host that lending it can lose.
+
+    sysctls: (path below /proc/sys/net with the link's name left out, value), as
+    ``("ipv4/conf/rp_filter", "1")``.  tcx: ((attach type, program id), ...).
+    """
+
+    link: Link
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    tcx: tuple[tuple[str, int], ...] = ()
+
+
+class Owner(NamedTuple):
+    """Whose attachment it is.
+
+    front: which front end made it.  network: the conflist's name, "" for NRI.
+    sandbox: the CNI container id, which is also NRI's pod id.  ifname: CNI_IFNAME, "" for NRI.
+    pod: ``namespace/name`` where known, for people to read.
+    """
+
+    front: Literal["cni", "nri"]
+    network: str
+    sandbox: str
+    ifname: str
+    pod: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.front, self.sandbox, self.ifname)
+
+    def __str__(self) -> str:
+        who = f"{self.sandbox}/{self.ifname}" if self.ifname else self.sandbox
+        return f"{who} ({self.pod})" if self.pod else who
+
+
+class NetnsRef(NamedTuple):
+    """A namespace by what cannot be forged: its SO_NETNS_COOKIE; the path is only where to look."""
+
+    path: str
+    cookie: int
+
+
+class Lent(NamedTuple):
+    """One device of an attachment: what was asked, how it was at home, how it is in the pod.
+
+    expected: the settings, addresses and routes that the pod's side was given.
+    """
+
+    request: DeviceRequest
+    home: Snapshot
+    expected: LinkSettings
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+class Record(NamedTuple):
+    """What the journal keeps of one attachment; the way back needs nothing else.
+
+    complete: False from the first intent until every step was done.
+    boot_id: of the boot whose kernel state it describes.
+    """
+
+    owner: Owner
+    netns: NetnsRef
+    boot_id: str
+    complete: bool
+    devices: tuple[Lent, ...]

@@ -1,0 +1,129 @@
+"""One rtnetlink connection: a request out, its replies in, errno to our errors.
+
+A netlink socket stays bound to the namespace that it was made in (netlink(7)), so a connection is
+opened while the calling thread is inside and is used from outside afterwards.
+
+Strict checking (NETLINK_GET_STRICT_CHK) makes the kernel filter dumps by interface, so that the
+addresses and routes of one link cost the same on a host with ten links as with two thousand.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from cni_netdev.core.errors import KernelRefused
+
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLM_F_APPEND = 0x800
+
+_NLM_F_DUMP_INTR = 0x10
+_NLM_F_ACK_TLVS = 0x200
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK = 270
+_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
+_HEADER = struct.Struct("=IHHII")
+_LARGEST_REPLY = 1 << 18
+_DUMP_TRIES = 5
+
+
+class Connection:
+    """A socket to rtnetlink in the namespace of the calling thread.  Not for two threads at once."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+        except OSError as error:
+            raise KernelRefused("open a netlink socket", error.errno or 0) from error
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def request(self, what: str, message: Any, kind: int, flags: int) -> list[Any]:
+        """Send one message and return the decoded replies (none for a bare acknowledgement).
+
+        what: for the error's text, as ``move link eth1``.  message: a pyroute2 message, filled.
+        kind: RTM_*.  flags: NLM_F_* besides REQUEST.
+        Raises KernelRefused with the kernel's errno and text.
+        """
+        for _ in range(_DUMP_TRIES):
+            replies, interrupted = self._exchange(what, message, kind, flags)
+            if not interrupted:
+                return replies
+        raise KernelRefused(f"{what}: the list kept changing while it was read", 11)
+
+    def _exchange(self, what: str, message: Any, kind: int, flags: int) -> tuple[list[Any], bool]:
+        self._sequence += 1
+        message.reset()
+        message["header"]["type"] = kind
+        message["header"]["flags"] = flags | NLM_F_REQUEST
+        message["header"]["sequence_number"] = self._sequence
+        message.encode()
+        try:
+            self._socket.send(message.data)
+            return self._replies(what, type(message), dump=flags & NLM_F_DUMP == NLM_F_DUMP)
+        except OSError as error:
+            raise KernelRefused(what, error.errno or 0) from error
+
+    def _replies(self, what: str, decoder: Any, *, dump: bool) -> tuple[list[Any], bool]:
+        replies: list[Any] = []
+        interrupted = False
+        while True:
+            data = self._socket.recv(_LARGEST_REPLY)
+            for kind, flags, sequence, part in _split(data):
+                if sequence != self._sequence:
+                    continue  # the late rest of a request that failed half way
+                interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
+                if kind == _NLMSG_DONE:
+                    return replies, interrupted
+                if kind == _NLMSG_ERROR:
+                    _raise_if_refused(what, part, flags)
+                    return replies, interrupted
+                reply = decoder(part)
+                reply.decode()
+                replies.append(reply)
+                if not dump:
+                    return replies, interrupted
+
+
+def _split(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, whole message) of each message in one datagram (netlink(7))."""
+    parts = []
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            break
+        parts.append((kind, flags, sequence, data[offset : offset + length]))
+        offset += (length + 3) & ~3
+    return parts
+
+
+def _raise_if_refused(what: str, part: bytes, flags: int) -> None:
+    (code,) = struct.unpack_from("=i", part, _HEADER.size)
+    if code:
+        raise KernelRefused(what, -code, _extended_text(part) if flags & _NLM_F_ACK_TLVS else "")
+
+
+def _extended_text(part: bytes) -> str:
+    """The text of an extended acknowledgement (Documentation/userspace-api/netlink/intro.rst)."""
+    offset = _HEADER.size + 4 + _HEADER.size
+    while offset + 4 <= len(part):
+        length, kind = struct.unpack_from("=HH", part, offset)
+        if length < 4:  # noqa: PLR2004 - an attribute is never shorter than its header
+            break
+        if kind == _NLMSGERR_ATTR_MSG:
+            return part[offset + 4 : offset + length].split(b"\0")[0].decode(errors="replace")
+        offset += (length + 3) & ~3
+    return ""

@@ -1,0 +1,128 @@
+"""Network namespaces: open, identify, enter.
+
+A namespace is told by its SO_NETNS_COOKIE, which is never used again while the kernel runs; the
+inode of its file is reused at once, and a path can be mounted over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from cni_netdev.core import libc
+from cni_netdev.core.errors import NetnsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONE_NEWNET = 0x40000000
+OWN = "/proc/thread-self/ns/net"
+_SO_NETNS_COOKIE = 71
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+# The inode of the initial namespace since Linux 6.18 (PROC_NET_INIT_INO, uapi/linux/nsfs.h).
+_INITIAL_INODE = 0xEFFFFFF9
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+
+
+class Handle(NamedTuple):
+    """An open namespace; whoever has it closes it."""
+
+    fd: int
+    cookie: int
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def current() -> Handle:
+    """The calling thread's namespace."""
+    return Handle(os.open(OWN, _OPEN_FLAGS), _own_cookie())
+
+
+def open_namespace(path: str) -> Handle:
+    """The namespace at a path.  Raises NetnsError when there is none."""
+    import fcntl
+
+    try:
+        # O_NONBLOCK: a tenant's FIFO in this place must not hold us up.
+        fd = os.open(path, _OPEN_FLAGS | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NetnsError(
+            f"network namespace {path!r} cannot be opened: {reason}",
+            "the runtime must pass the path of the pod's namespace, as /var/run/netns/NAME",
+        ) from error
+    try:
+        if fcntl.ioctl(fd, _NS_GET_NSTYPE) != CLONE_NEWNET:
+            raise NetnsError(f"{path!r} is a namespace of another type, not a network namespace")
+        return Handle(fd, cookie_of(fd))
+    except OSError as error:
+        os.close(fd)
+        raise NetnsError(f"{path!r} is no network namespace: {error.strerror}") from error
+    except NetnsError:
+        os.close(fd)
+        raise
+
+
+def cookie_of(fd: int) -> int:
+    """SO_NETNS_COOKIE of the namespace open at ``fd``.  Raises OSError when it cannot be entered."""
+    with inside(fd):
+        return _own_cookie()
+
+
+def _own_cookie() -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return int.from_bytes(
+            probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder
+        )
+
+
+@contextmanager
+def inside(fd: int, *, needed: bool = True) -> Iterator[None]:
+    """The calling thread inside the namespace for the time of the block.
+
+    needed: False when the thread is there already.  If the way back fails the process ends: its
+    next request would change the pod instead of the host.
+    """
+    if not needed:
+        yield
+        return
+    home = os.open(OWN, _OPEN_FLAGS)
+    try:
+        libc.setns(fd, CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            try:
+                libc.setns(home, CLONE_NEWNET)
+            except OSError as error:
+                os.write(2, f"cni-netdev: no way back from a namespace: {error}\n".encode())
+                os._exit(70)
+    finally:
+        os.close(home)
+
+
+def is_initial(fd: int) -> bool:
+    """Whether it is the machine's initial namespace, where hardware returns to by itself.
+
+    Before Linux 6.18 that has no inode of its own, but the kernel's threads live in it.  When they
+    cannot be seen the answer is no, which costs a pin that was not needed.
+    """
+    inode = os.fstat(fd).st_ino
+    if inode == _INITIAL_INODE:
+        return True
+    return sees_the_kernels_threads() and os.stat("/proc/2/ns/net").st_ino == inode
+
+
+def sees_the_kernels_threads() -> bool:
+    """Whether /proc is that of the first PID namespace: only there is PID 2 kthreadd."""
+    try:
+        os.readlink("/proc/2/exe")
+    except OSError as error:
+        # A kernel thread has no executable; a process that merely took its name has one.
+        return error.errno == errno.ENOENT and os.path.exists("/proc/2/comm")
+    return False

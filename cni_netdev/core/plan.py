@@ -1,0 +1,363 @@
+"""What is to be done, as printable steps; nothing here touches the system.
+
+Every step that changes something has its inverse beside it.  ``attach`` makes the way out from
+requests and snapshots.  The way back is made from what is *seen*, since a message that failed may
+have moved its link and a pod may have changed what it held: ``leave_pod`` is the inverse of the
+move, cleaned of what the pod planted, and ``settle`` brings a link at home back to its snapshot,
+whatever state it is in.
+
+Rejected: unwinding a failed attach by the inverses of the steps done so far.  It trusts that a
+step either happened or not, which a link move does not promise (see reference: EEXIST after the
+move).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from cni_netdev.core.model import (
+    IFF_UP,
+    Address,
+    DeviceRequest,
+    Lent,
+    LinkSettings,
+    Neighbour,
+    Route,
+    Snapshot,
+)
+
+if TYPE_CHECKING:
+    from cni_netdev.core.model import Link, RouteRequest
+
+Place = Literal["host", "pod"]
+
+AF_INET, AF_INET6 = 2, 10
+RT_SCOPE_LINK = 253
+RTPROT_STATIC, RTPROT_RA = 4, 9
+IP6_RT_PRIO_USER = 1024  # what the kernel gives an IPv6 route without a priority
+_LAST_PREFIX_WITH_BROADCAST = 30
+
+
+class Move(NamedTuple):
+    """Into the other namespace, with other settings, in one message.  place: where it starts."""
+
+    place: Place
+    before: LinkSettings
+    after: LinkSettings
+
+    def inverse(self) -> Move:
+        return Move("pod" if self.place == "host" else "host", self.after, self.before)
+
+
+class Change(NamedTuple):
+    place: Place
+    before: LinkSettings
+    after: LinkSettings
+
+    def inverse(self) -> Change:
+        return Change(self.place, self.after, self.before)
+
+
+class Master(NamedTuple):
+    """Enslave to the link with ifindex ``after``; 0 is none."""
+
+    place: Place
+    before: int
+    after: int
+
+    def inverse(self) -> Master:
+        return Master(self.place, self.after, self.before)
+
+
+class Altname(NamedTuple):
+    place: Place
+    name: str
+    present: bool
+
+    def inverse(self) -> Altname:
+        return self._replace(present=not self.present)
+
+
+class SetAddress(NamedTuple):
+    place: Place
+    address: Address
+    present: bool
+
+    def inverse(self) -> SetAddress:
+        return self._replace(present=not self.present)
+
+
+class SetRoute(NamedTuple):
+    place: Place
+    route: Route
+    present: bool
+
+    def inverse(self) -> SetRoute:
+        return self._replace(present=not self.present)
+
+
+class SetNeighbour(NamedTuple):
+    place: Place
+    neighbour: Neighbour
+    present: bool
+
+    def inverse(self) -> SetNeighbour:
+        return self._replace(present=not self.present)
+
+
+class Sysctl(NamedTuple):
+    """Of the link on the host, where it is called ``link``."""
+
+    link: str
+    key: str
+    before: str
+    after: str
+
+    def inverse(self) -> Sysctl:
+        return self._replace(before=self.after, after=self.before)
+
+
+class Xdp(NamedTuple):
+    """Program ids; 0 is none.  Putting one back needs it to be still loaded."""
+
+    place: Place
+    mode: str
+    before: int
+    after: int
+
+    def inverse(self) -> Xdp:
+        return self._replace(before=self.after, after=self.before)
+
+
+class RemoveTcx(NamedTuple):
+    """Take away a TCX program that a pod planted; has no inverse and needs none."""
+
+    place: Place
+    attach: str
+    program: int
+
+
+class DeleteUpper(NamedTuple):
+    """Delete a link that a pod built on top of a lent one; has no inverse and needs none."""
+
+    place: Place
+    ifindex: int
+    name: str
+
+
+Step = (
+    Move
+    | Change
+    | Master
+    | Altname
+    | SetAddress
+    | SetRoute
+    | SetNeighbour
+    | Sysctl
+    | Xdp
+    | RemoveTcx
+    | DeleteUpper
+)
+
+
+# --- the way out -----------------------------------------------------------------------------
+
+
+def lend(request: DeviceRequest, home: Snapshot) -> Lent:
+    """What the pod's side is to be, from what was asked for and what the link is at home."""
+    settings = home.link.settings
+    up = IFF_UP if request.up else 0
+    expected = settings._replace(
+        name=request.new_name or settings.name,
+        mtu=request.mtu or settings.mtu,
+        mac=request.mac or settings.mac,
+        flags=(settings.flags & ~IFF_UP) | up,
+    )
+    kept = home if request.keep_addresses else Snapshot(home.link)
+    return Lent(
+        request=request,
+        home=home,
+        expected=expected,
+        addresses=_distinct(
+            *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
+            *(address_of(cidr) for cidr in request.addresses),
+        ),
+        routes=(*_lasting(kept.routes), *(route_of(route) for route in request.routes)),
+    )
+
+
+def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
+    """The steps, each with the position of its device.
+
+    strip: for each device the altnames that cannot come along (taken in the pod, or equal to its
+    own new name there).  All links move first, so that a route may use another device's address.
+    """
+    steps: list[tuple[int, Step]] = []
+    for position, lent in enumerate(devices):
+        steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
+        steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
+    for position, lent in enumerate(devices):
+        steps.extend(
+            (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
+        )
+    routes = [
+        (n, SetRoute("pod", route, True)) for n, lent in enumerate(devices) for route in lent.routes
+    ]
+    steps.extend(sorted(routes, key=lambda step: _needs_another_route(step[1].route)))
+    return steps
+
+
+def _needs_another_route(route: Route) -> bool:
+    return route.gateway is not None or bool(route.nexthops)
+
+
+def address_of(cidr: str) -> Address:
+    """The address to add for a CIDR; IPv4 gets the usual broadcast, as from the CNI plugins."""
+    address, _, bits = cidr.partition("/")
+    family = AF_INET6 if ":" in address else AF_INET
+    return Address(family, address, int(bits), broadcast=_broadcast(family, address, int(bits)))
+
+
+def _broadcast(family: int, address: str, prefix: int) -> str | None:
+    if family != AF_INET or prefix > _LAST_PREFIX_WITH_BROADCAST:
+        return None
+    number = 0
+    for part in address.split("."):
+        number = number << 8 | int(part)
+    number |= (1 << (32 - prefix)) - 1
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+
+
+def route_of(request: RouteRequest) -> Route:
+    """The route to add for a request; on-link unless it has a gateway."""
+    family = AF_INET6 if ":" in request.dst else AF_INET
+    on_link = family == AF_INET and request.gw is None
+    metrics = (("mtu", request.mtu), ("advmss", request.advmss))
+    return Route(
+        family=family,
+        dst=request.dst,
+        gateway=request.gw,
+        prefsrc=request.src,
+        priority=request.priority or 0,
+        table=request.table or 254,
+        scope=request.scope if request.scope is not None else RT_SCOPE_LINK if on_link else 0,
+        protocol=RTPROT_STATIC,
+        metrics=tuple((name, value) for name, value in metrics if value is not None),
+    )
+
+
+def _lasting(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Without what router advertisements bring again."""
+    return tuple(each for each in routes if each.protocol != RTPROT_RA)
+
+
+def _relabelled(address: Address, old: str, new: str) -> Address:
+    """An IPv4 label must begin with the link's name (net/ipv4/devinet.c)."""
+    if address.label is None or not address.label.startswith(old):
+        return address
+    return address._replace(label=new + address.label[len(old) :])
+
+
+def _distinct(*addresses: Address) -> tuple[Address, ...]:
+    chosen: dict[tuple[str, int], Address] = {}
+    for each in addresses:
+        chosen.setdefault((each.address, each.prefix), each)
+    return tuple(chosen.values())
+
+
+def _in_order(addresses: tuple[Address, ...]) -> list[Address]:
+    """The order in which to add them so that the kernel lists them as given.
+
+    IPv4 appends; IPv6 puts a new address before the others of its scope (net/ipv6/addrconf.c).
+    """
+    v4 = [each for each in addresses if each.family == AF_INET]
+    v6 = [each for each in addresses if each.family == AF_INET6]
+    return v4 + v6[::-1]
+
+
+# --- the way back ----------------------------------------------------------------------------
+
+
+def leave_pod(
+    lent: Lent, seen: Link, uppers: tuple[Link, ...], name: str, taken: frozenset[str]
+) -> list[Step]:
+    """From the pod to the host, under ``name``, down, without what the pod hung on it.
+
+    seen: the link as it is in the pod.  taken: those of the link's altnames that the host uses.
+    """
+    steps: list[Step] = [DeleteUpper("pod", upper.identity.ifindex, upper.name) for upper in uppers]
+    unwanted = [each for each in seen.altnames if each not in lent.home.link.altnames]
+    clashing = [each for each in seen.altnames if each in taken or each == name]
+    steps.extend(Altname("pod", each, False) for each in dict.fromkeys([*unwanted, *clashing]))
+    home = lent.home.link.settings
+    out = Move("host", home._replace(name=name, flags=home.flags & ~IFF_UP), seen.settings)
+    steps.append(out.inverse())
+    return steps
+
+
+def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
+    """From ``now``, as the link is on the host, to its snapshot, under ``name``.
+
+    Ordered by the kernel's needs: renamed and readdressed while down, IPv6's way of making
+    addresses and the sysctls before it goes up, addresses before routes.  Steps for what is
+    already there are left out, so that it can be repeated after any interruption.
+    """
+    link, seen = home.link, now.link
+    steps: list[Step] = []
+    wanted = link.settings._replace(name=name)
+    present = seen.settings
+    if present.up and (present.name, present.mac) != (wanted.name, wanted.mac):
+        steps.append(Change("host", present, _down(present)))
+        present = _down(present)
+    steps.extend(
+        Altname("host", each, False) for each in seen.altnames if each not in link.altnames
+    )
+    parked = wanted._replace(flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP)
+    if parked != present:
+        steps.append(Change("host", present, parked))
+    steps.extend(_programs(home, now))
+    steps.extend(_sysctls(home, now, name))
+    if wanted != parked:
+        steps.append(Change("host", parked, wanted))
+    if link.master and link.master != seen.master:
+        steps.append(Master("host", seen.master, link.master))
+    steps.extend(Altname("host", each, True) for each in link.altnames if each not in seen.altnames)
+    steps.extend(_contents(home, now, name))
+    return steps
+
+
+def _down(settings: LinkSettings) -> LinkSettings:
+    return settings._replace(flags=settings.flags & ~IFF_UP)
+
+
+def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
+    steps: list[Step] = []
+    had, has = dict(home.link.xdp), dict(now.link.xdp)
+    for mode in sorted(had.keys() | has.keys()):
+        if had.get(mode) != has.get(mode):
+            steps.append(Xdp("host", mode, has.get(mode, 0), had.get(mode, 0)))
+    steps.extend(RemoveTcx("host", *each) for each in now.tcx if each not in home.tcx)
+    return steps
+
+
+def _sysctls(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
+    had = dict(home.sysctls)
+    return [
+        Sysctl(name, key, value, had[key])
+        for key, value in now.sysctls
+        if key in had and had[key] != value
+    ]
+
+
+def _contents(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
+    old = home.link.name
+    wanted = tuple(_relabelled(each, old, name) for each in home.addresses)
+    there = {(each.address, each.prefix) for each in now.addresses}
+    missing = tuple(each for each in wanted if (each.address, each.prefix) not in there)
+    steps: list[Step] = [SetAddress("host", each, True) for each in _in_order(missing)]
+    routes = [each for each in _lasting(home.routes) if each not in now.routes]
+    steps.extend(SetRoute("host", each, True) for each in sorted(routes, key=_needs_another_route))
+    steps.extend(
+        SetNeighbour("host", each, True) for each in home.neighbours if each not in now.neighbours
+    )
+    return steps

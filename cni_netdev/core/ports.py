@@ -1,0 +1,169 @@
+"""What the engine needs from the system: the kernel and the journal.
+
+The engine is logic over these two.  ``netlink``/``netns`` and ``journal`` are the real ones;
+``tests/fakes.py`` holds the ones for tests, and both pass ``tests/contract``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from cni_netdev.core.model import (
+        Address,
+        Identity,
+        Link,
+        LinkSettings,
+        Neighbour,
+        Record,
+        Route,
+    )
+
+Occupancy = Literal["empty", "occupied", "unknown"]
+Key = tuple[str, str, str]
+
+
+class Netns(Protocol):
+    """An open network namespace.  All methods raise KernelRefused with the kernel's errno.
+
+    Look-ups of a single link return None when it is not there.
+    """
+
+    @property
+    def cookie(self) -> int:
+        """SO_NETNS_COOKIE: unique for the life of the kernel."""
+
+    def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
+        """The link of this name or altname, or of this ifindex."""
+
+    def links(self) -> tuple[Link, ...]:
+        """Every link.  Never called on the host, but for the ``hwaddr`` selector."""
+
+    def find(self, identity: Identity) -> Link | None:
+        """The link of this identity, whatever its name and ifindex are by now."""
+
+    def by_bus(self, address: str) -> tuple[str, ...]:
+        """Names of the links of a PCI device; empty when there is none here."""
+
+    def driver_of_bus(self, address: str) -> str | None:
+        """The driver of a PCI device; None when there is no such device or driver."""
+
+    def by_kernel_path(self, path: str) -> tuple[str, ...]:
+        """Names of the links in a directory under /sys/devices."""
+
+    def addresses(self, ifindex: int) -> tuple[Address, ...]:
+        """Its permanent addresses, in the kernel's order."""
+
+    def routes(self, ifindex: int) -> tuple[Route, ...]:
+        """Routes through it that an administrator or daemon set (not the kernel's own)."""
+
+    def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
+        """Its permanent neighbours and proxy entries."""
+
+    def is_local(self, address: str) -> bool:
+        """Whether some link here has this address."""
+
+    def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
+        """Its per-link sysctls; see model.Snapshot.  Works on the host's namespace only."""
+
+    def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
+        """Its TCX programs; see model.Snapshot."""
+
+    def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
+        """One message: into ``target``, with what differs.  It may have moved even on error."""
+
+    def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
+        """One message with what differs."""
+
+    def set_master(self, ifindex: int, master: int) -> None: ...
+
+    def set_altname(self, ifindex: int, altname: str, *, present: bool) -> None: ...
+
+    def set_address(self, ifindex: int, address: Address, *, present: bool) -> None: ...
+
+    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None: ...
+
+    def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None: ...
+
+    def set_sysctl(self, name: str, key: str, value: str) -> None: ...
+
+    def detach_xdp(self, ifindex: int, mode: str) -> None: ...
+
+    def attach_xdp(self, ifindex: int, mode: str, program: int) -> None: ...
+
+    def detach_tcx(self, ifindex: int, attach: str, program: int) -> None: ...
+
+    def delete_link(self, ifindex: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Kernel(Protocol):
+    """Namespaces and what tells whether they live."""
+
+    @property
+    def host(self) -> Netns:
+        """The namespace that the process runs in."""
+
+    @property
+    def initial_netns(self) -> bool:
+        """Whether the host's namespace is the initial one, where hardware returns to by itself."""
+
+    @property
+    def boot_id(self) -> str: ...
+
+    def open(self, path: str) -> Netns:
+        """The namespace at a path.  Raises NetnsError."""
+
+    def search(self, cookie: int) -> Netns | None:
+        """A namespace that has no path any more, by the processes in it (scans /proc)."""
+
+    def holder(self, identity: Identity) -> Netns | None:
+        """Whichever namespace of a running process has the link (scans /proc): the last resort."""
+
+    def cookie_at(self, path: str) -> int:
+        """The cookie of the namespace at a path, or 0 when there is none; cheaper than open."""
+
+    def occupancy(self, cookie: int) -> Occupancy:
+        """Whether processes are inside; ``unknown`` when the scan of /proc was refused anything."""
+
+
+class Journal(Protocol):
+    """Records, locks and pins in the state directory.  Raises StateError and LockTimeout."""
+
+    def read(self, key: Key) -> Record | None:
+        """The record of an attachment; None when there is none.  Raises RecordUnreadable."""
+
+    def write(self, record: Record) -> None:
+        """Atomically, in place of what was there."""
+
+    def forget(self, key: Key) -> None:
+        """Remove the record; nothing happens when there is none."""
+
+    def records(self) -> tuple[Record, ...]:
+        """All that can be read, in a stable order."""
+
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        """(file name, reason) of what cannot."""
+
+    def set_aside(self, key: Key) -> str | None:
+        """Keep an unreadable record for people under another name; returns its new path."""
+
+    def sweep(self) -> None:
+        """Clear pins without a record and temporary files of killed writers."""
+
+    def lock(self, name: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """Hold the lock of this name.  Raises LockTimeout: after the limit, or at once."""
+
+    def pin(self, key: Key, netns: Netns) -> None:
+        """Keep the namespace alive for as long as this record stands."""
+
+    def pinned(self, key: Key) -> str | None:
+        """The path of the record's pin, if it is there."""
+
+    def unpin(self, key: Key) -> None:
+        """Let it go; nothing happens when there is none."""
+
+    def probe(self) -> None:
+        """Raises StateError when the directory cannot be made or written."""

@@ -1,0 +1,80 @@
+"""Which namespaces running processes are in, by /proc.
+
+Only a complete scan can say that nobody is inside: a container without hostPID or
+CAP_SYS_PTRACE sees some processes or none, and then the answer is ``unknown``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cni_netdev.core import netns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cni_netdev.core.ports import Occupancy
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+
+
+def find_namespace(cookie: int) -> netns.Handle | None:
+    """The namespace with this cookie if some process is in it.  The caller closes it."""
+    for handle in namespaces():
+        if handle.cookie == cookie:
+            return handle
+        handle.close()
+    return None
+
+
+def occupancy(cookie: int) -> Occupancy:
+    """Whether some process is in the namespace with this cookie."""
+    refused: list[str] = []
+    found = False
+    for handle in namespaces(refused):
+        found = found or handle.cookie == cookie
+        handle.close()
+    if found:
+        return "occupied"
+    return "unknown" if refused or not netns.sees_the_kernels_threads() else "empty"
+
+
+def namespaces(refused: list[str] | None = None) -> Iterator[netns.Handle]:
+    """Each network namespace of some process or thread but the caller's own, once.
+
+    The receiver closes them.  refused: gets the paths that could not be looked at.
+    """
+    seen = {os.stat(netns.OWN).st_ino}
+    for path in _namespace_files():
+        try:
+            inode = os.stat(path).st_ino
+            if inode in seen:
+                continue
+            seen.add(inode)
+            fd = os.open(path, _OPEN_FLAGS)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        except OSError:
+            if refused is not None:
+                refused.append(path)
+            continue
+        yield netns.Handle(fd, netns.cookie_of(fd))
+
+
+def _namespace_files() -> Iterator[str]:
+    """One for each thread of each process.
+
+    The machine's init is left out: it is never in a pod, and hardened systems let nobody look.
+    """
+    init = "1" if netns.sees_the_kernels_threads() else ""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if pid == init:
+            continue
+        tasks = f"/proc/{pid}/task"
+        try:
+            threads = os.listdir(tasks)
+        except OSError:
+            threads = [pid]
+        for thread in threads:
+            yield f"{tasks}/{thread}/ns/net"

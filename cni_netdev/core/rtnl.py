@@ -1,0 +1,389 @@
+"""pyroute2 messages to the model's values and back; pure, no socket.
+
+Attribute numbers and meanings: linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h,
+linux/neighbour.h.  What the kernel itself makes (link-local prefixes, local routes, learnt
+neighbours) is filtered out here, since it makes them again by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.model import (
+    SETTABLE_FLAGS,
+    Address,
+    Identity,
+    Link,
+    LinkSettings,
+    Neighbour,
+    NextHop,
+    Route,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+AF_INET, AF_INET6 = 2, 10
+IFA_F_PERMANENT = 0x80
+# IFA_F_SECONDARY/TEMPORARY 0x01, DADFAILED 0x08, DEPRECATED 0x20, TENTATIVE 0x40, PERMANENT 0x80
+# and STABLE_PRIVACY 0x800 are the kernel's to set; the others are the administrator's.
+_ADDRESS_FLAGS_OF_KERNEL = 0x01 | 0x08 | 0x20 | 0x40 | 0x80 | 0x800
+IFLA_PROTO_KERNEL_LL = 3  # IFAPROT_KERNEL_LL: the link-local address that IFF_UP makes
+NUD_PERMANENT = 0x80
+NTF_PROXY = 0x08
+RT_TABLE_LOCAL = 255
+RTM_F_CLONED = 0x200
+RTNH_F_ONLINK = 0x4
+# RTPROT_UNSPEC, REDIRECT and KERNEL: made by the kernel, which makes them again.
+_KERNEL_PROTOCOLS = frozenset((0, 1, 2))
+RTN_LOCAL = 2
+_SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
+_SIZES = (
+    "IFLA_GSO_MAX_SEGS",
+    "IFLA_GSO_MAX_SIZE",
+    "IFLA_GRO_MAX_SIZE",
+    "IFLA_GSO_IPV4_MAX_SIZE",
+    "IFLA_GRO_IPV4_MAX_SIZE",
+)
+_XDP_MODES = {
+    "skb": "IFLA_XDP_SKB_PROG_ID",
+    "drv": "IFLA_XDP_DRV_PROG_ID",
+    "hw": "IFLA_XDP_HW_PROG_ID",
+}
+XDP_MODE_FLAGS = {"skb": 2, "drv": 4, "hw": 8}
+_IFF_LOOPBACK = 0x8
+
+
+def _fill(message: Any, fields: dict[str, int], attributes: Iterable[tuple[str, Any]] = ()) -> Any:
+    for name, value in fields.items():
+        message[name] = value
+    message["attrs"] = list(attributes)
+    return message
+
+
+# --- links -----------------------------------------------------------------------------------
+
+
+def link_query(*, name: str = "", ifindex: int = 0) -> Any:
+    """RTM_GETLINK for one link; names cover altnames, since the kernel keeps both in one table."""
+    attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _SKIP_STATS)]
+    if name:
+        short = len(name.encode()) < 16  # noqa: PLR2004 - IFNAMSIZ
+        attributes.append(("IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", name))
+    return _fill(messages().link(), {"index": ifindex}, attributes)
+
+
+def link_dump() -> Any:
+    return _fill(messages().link(), {}, [("IFLA_EXT_MASK", _SKIP_STATS)])
+
+
+def link_from(message: Any) -> Link:
+    """A link as one reply tells it; inode, bus, driver and uppers are sysfs's to add."""
+    attributes = dict(message["attrs"])
+    info = dict(attributes["IFLA_LINKINFO"]["attrs"]) if "IFLA_LINKINFO" in attributes else {}
+    flags = message["flags"]
+    return Link(
+        identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
+        settings=LinkSettings(
+            name=attributes["IFLA_IFNAME"],
+            mtu=attributes.get("IFLA_MTU", 0),
+            mac=attributes.get("IFLA_ADDRESS"),
+            alias=attributes.get("IFLA_IFALIAS", ""),
+            txqlen=attributes.get("IFLA_TXQLEN", 0),
+            group=attributes.get("IFLA_GROUP", 0),
+            flags=flags & SETTABLE_FLAGS,
+            sizes=tuple((key, attributes[key]) for key in _SIZES if key in attributes),
+        ),
+        altnames=_altnames(attributes.get("IFLA_PROP_LIST")),
+        kind=info.get("IFLA_INFO_KIND"),
+        min_mtu=attributes.get("IFLA_MIN_MTU", 0),
+        max_mtu=attributes.get("IFLA_MAX_MTU", 0),
+        master=attributes.get("IFLA_MASTER", 0),
+        lower=attributes.get("IFLA_LINK", 0),
+        lower_elsewhere="IFLA_LINK_NETNSID" in attributes,
+        immutable=bool(attributes.get("IFLA_NETNS_IMMUTABLE", 0)),
+        loopback=bool(flags & _IFF_LOOPBACK),
+        xdp=_xdp(attributes.get("IFLA_XDP")),
+    )
+
+
+def _altnames(properties: Any) -> tuple[str, ...]:
+    return tuple(properties.altnames()) if properties is not None else ()
+
+
+def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
+    if nested is None:
+        return ()
+    found = dict(nested["attrs"])
+    return tuple((mode, found[key]) for mode, key in _XDP_MODES.items() if found.get(key))
+
+
+def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> Any:
+    """RTM_NEWLINK with what differs.  The order inside the kernel is its own (do_setlink)."""
+    attributes: list[tuple[str, Any]] = []
+    if after.name != before.name:
+        attributes.append(("IFLA_IFNAME", after.name))
+    if after.mac != before.mac and after.mac:
+        attributes.append(("IFLA_ADDRESS", after.mac))
+    for key, old, new in (
+        ("IFLA_MTU", before.mtu, after.mtu),
+        ("IFLA_GROUP", before.group, after.group),
+        ("IFLA_IFALIAS", before.alias, after.alias),
+        ("IFLA_TXQLEN", before.txqlen, after.txqlen),
+    ):
+        if new != old:
+            attributes.append((key, new))
+    had = dict(before.sizes)
+    attributes.extend((key, size) for key, size in after.sizes if had.get(key) != size)
+    changed = before.flags ^ after.flags
+    return _fill(
+        messages().link(),
+        {"index": ifindex, "flags": after.flags & changed, "change": changed},
+        attributes,
+    )
+
+
+def link_move(ifindex: int, fd: int, before: LinkSettings, after: LinkSettings) -> Any:
+    """RTM_NEWLINK into the namespace open at ``fd``, with what differs.
+
+    The name goes along even when it stays: the kernel falls back on it if the old one is taken.
+    IFF_UP goes along whenever wanted, since the move takes it away.
+    """
+    message = link_settings(ifindex, before._replace(name=""), after)
+    message["attrs"].append(("IFLA_NET_NS_FD", fd))
+    if after.up:
+        message["flags"] |= 1
+        message["change"] |= 1
+    return message
+
+
+def link_only(ifindex: int, *attributes: tuple[str, Any]) -> Any:
+    """A message about one link with just these attributes."""
+    return _fill(messages().link(), {"index": ifindex}, attributes)
+
+
+def altname(ifindex: int, name: str) -> Any:
+    """RTM_NEWLINKPROP or RTM_DELLINKPROP."""
+    return link_only(ifindex, ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", name)]}))
+
+
+def xdp(ifindex: int, mode: str, fd: int) -> Any:
+    """RTM_NEWLINK that puts the program open at ``fd`` in this mode, or none when fd is -1."""
+    inner = [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", XDP_MODE_FLAGS[mode])]
+    return link_only(ifindex, ("IFLA_XDP", {"attrs": inner}))
+
+
+# --- addresses -------------------------------------------------------------------------------
+
+
+def address_dump(ifindex: int) -> Any:
+    return _fill(messages().address(), {"index": ifindex})
+
+
+def address_from(message: Any) -> Address | None:
+    """The address, or None when it is not permanent or the kernel's own link-local one."""
+    attributes = dict(message["attrs"])
+    flags = attributes.get("IFA_FLAGS", message["flags"])
+    proto = attributes.get("IFA_PROTO", 0)
+    if not flags & IFA_F_PERMANENT or proto == IFLA_PROTO_KERNEL_LL:
+        return None
+    local = attributes.get("IFA_LOCAL", attributes.get("IFA_ADDRESS"))
+    other = attributes.get("IFA_ADDRESS")
+    return Address(
+        family=message["family"],
+        address=local,
+        prefix=message["prefixlen"],
+        peer=other if other != local else None,
+        broadcast=attributes.get("IFA_BROADCAST"),
+        label=attributes.get("IFA_LABEL"),
+        flags=flags & ~_ADDRESS_FLAGS_OF_KERNEL,
+        scope=message["scope"],
+        priority=attributes.get("IFA_RT_PRIORITY", 0),
+        proto=proto,
+    )
+
+
+def address(ifindex: int, value: Address) -> Any:
+    """RTM_NEWADDR or RTM_DELADDR.  An IPv4 label must begin with the link's present name."""
+    attributes: list[tuple[str, Any]] = [
+        ("IFA_LOCAL", value.address),
+        ("IFA_ADDRESS", value.peer or value.address),
+    ]
+    for key, optional in (
+        ("IFA_BROADCAST", value.broadcast),
+        ("IFA_LABEL", value.label),
+        ("IFA_FLAGS", value.flags),
+        ("IFA_RT_PRIORITY", value.priority),
+        ("IFA_PROTO", value.proto),
+    ):
+        if optional:
+            attributes.append((key, optional))
+    fields = {
+        "family": value.family,
+        "prefixlen": value.prefix,
+        "scope": value.scope,
+        "index": ifindex,
+    }
+    return _fill(messages().address(), fields, attributes)
+
+
+# --- routes ----------------------------------------------------------------------------------
+
+
+def route_dump(family: int, ifindex: int) -> Any:
+    return _fill(messages().route(), {"family": family}, [("RTA_OIF", ifindex)])
+
+
+def route_lookup(family: int, destination: str) -> Any:
+    """RTM_GETROUTE for one destination; the reply's type tells whether it is local."""
+    bits = 32 if family == AF_INET else 128
+    return _fill(
+        messages().route(), {"family": family, "dst_len": bits}, [("RTA_DST", destination)]
+    )
+
+
+def route_from(message: Any, ifindex: int) -> Route | None:
+    """The route, or None when the kernel made it (and makes it again)."""
+    attributes = dict(message["attrs"])
+    table = attributes.get("RTA_TABLE", message["table"])
+    if (
+        message["proto"] in _KERNEL_PROTOCOLS
+        or table == RT_TABLE_LOCAL
+        or message["flags"] & RTM_F_CLONED
+    ):
+        return None
+    family = message["family"]
+    anywhere = "0.0.0.0" if family == AF_INET else "::"  # noqa: S104 - a destination, no listener
+    return Route(
+        family=family,
+        dst=f"{attributes.get('RTA_DST', anywhere)}/{message['dst_len']}",
+        gateway=_gateway(attributes),
+        prefsrc=attributes.get("RTA_PREFSRC"),
+        priority=attributes.get("RTA_PRIORITY", 0),
+        table=table,
+        scope=message["scope"],
+        type=message["type"],
+        protocol=message["proto"],
+        tos=message["tos"],
+        flags=message["flags"] & RTNH_F_ONLINK,
+        pref=attributes.get("RTA_PREF", 0),
+        metrics=_metrics(attributes.get("RTA_METRICS")),
+        nexthops=tuple(_nexthop(hop, ifindex) for hop in attributes.get("RTA_MULTIPATH", ())),
+    )
+
+
+def _gateway(attributes: dict[str, Any]) -> str | None:
+    via = attributes.get("RTA_VIA")
+    gateway: str | None = via["addr"] if via else attributes.get("RTA_GATEWAY")
+    return gateway
+
+
+def _metrics(nested: Any) -> tuple[tuple[str, int], ...]:
+    if nested is None:
+        return ()
+    return tuple(
+        (key.removeprefix("RTAX_").lower(), value)
+        for key, value in nested["attrs"]
+        if isinstance(value, int)
+    )
+
+
+def _nexthop(hop: Any, ifindex: int) -> NextHop:
+    through = hop["oif"]
+    return NextHop(
+        ifindex=0 if through == ifindex else through,
+        gateway=_gateway(dict(hop["attrs"])),
+        weight=hop["hops"],
+        flags=hop["flags"] & RTNH_F_ONLINK,
+    )
+
+
+def route(ifindex: int, value: Route) -> Any:
+    """RTM_NEWROUTE or RTM_DELROUTE of a route through this link."""
+    destination, _, bits = value.dst.partition("/")
+    attributes: list[tuple[str, Any]] = [("RTA_TABLE", value.table)]
+    if bits != "0":
+        attributes.append(("RTA_DST", destination))
+    if value.nexthops:
+        hops = [_hop_attributes(ifindex, value.family, hop) for hop in value.nexthops]
+        attributes.append(("RTA_MULTIPATH", hops))
+    else:
+        attributes.append(("RTA_OIF", ifindex))
+        attributes.extend(_via(value.family, value.gateway))
+    for key, optional in (("RTA_PREFSRC", value.prefsrc), ("RTA_PRIORITY", value.priority)):
+        if optional:
+            attributes.append((key, optional))
+    if value.pref:
+        attributes.append(("RTA_PREF", value.pref))
+    if value.metrics:
+        metrics = [(f"RTAX_{name.upper()}", size) for name, size in value.metrics]
+        attributes.append(("RTA_METRICS", {"attrs": metrics}))
+    fields = {
+        "family": value.family,
+        "dst_len": int(bits),
+        "tos": value.tos,
+        "table": value.table if value.table < 256 else 252,  # noqa: PLR2004 - RT_TABLE_COMPAT
+        "proto": value.protocol,
+        "scope": value.scope,
+        "type": value.type,
+        "flags": value.flags,
+    }
+    return _fill(messages().route(), fields, attributes)
+
+
+def _hop_attributes(ifindex: int, family: int, hop: NextHop) -> dict[str, Any]:
+    return {
+        "oif": hop.ifindex or ifindex,
+        "hops": hop.weight,
+        "flags": hop.flags,
+        "attrs": _via(family, hop.gateway),
+    }
+
+
+def _via(family: int, gateway: str | None) -> list[tuple[str, Any]]:
+    if gateway is None:
+        return []
+    if family == AF_INET and ":" in gateway:
+        return [("RTA_VIA", {"family": AF_INET6, "addr": gateway})]
+    return [("RTA_GATEWAY", gateway)]
+
+
+# --- neighbours ------------------------------------------------------------------------------
+
+
+def neighbour_dump(ifindex: int, *, proxies: bool) -> Any:
+    return _fill(
+        messages().neighbour(),
+        {"flags": NTF_PROXY if proxies else 0},
+        [] if proxies else [("NDA_IFINDEX", ifindex)],
+    )
+
+
+def neighbour_from(message: Any, ifindex: int) -> Neighbour | None:
+    """The neighbour, or None when it is learnt, the kernel's own, or another link's."""
+    proxy = bool(message["flags"] & NTF_PROXY)
+    if message["ifindex"] != ifindex or not (proxy or message["state"] & NUD_PERMANENT):
+        return None
+    attributes = dict(message["attrs"])
+    return Neighbour(
+        family=message["family"],
+        address=attributes["NDA_DST"],
+        mac=None if proxy else attributes.get("NDA_LLADDR"),
+        state=0 if proxy else NUD_PERMANENT,
+        flags=message["flags"],
+    )
+
+
+def neighbour(ifindex: int, value: Neighbour) -> Any:
+    """RTM_NEWNEIGH or RTM_DELNEIGH."""
+    attributes: list[tuple[str, Any]] = [("NDA_DST", value.address)]
+    if value.mac:
+        attributes.append(("NDA_LLADDR", value.mac))
+    fields = {
+        "family": value.family,
+        "ifindex": ifindex,
+        "state": value.state,
+        "flags": value.flags,
+    }
+    return _fill(messages().neighbour(), fields, attributes)

@@ -1,0 +1,63 @@
+"""Per-link sysctls, in the namespace of the calling thread (Documentation/networking/ip-sysctl).
+
+A move resets them to the target namespace's defaults.  All that can be written are kept, not a
+list of them, so that a kernel's new one is kept too.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cni_netdev.core.errors import KernelRefused
+
+_ROOT = "/proc/sys/net"
+_GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
+# The same value in coarser units beside its `_ms` twin.
+_TWINS = frozenset(("base_reachable_time", "retrans_time"))
+_WRITABLE = 0o200
+_LONGEST = 4096
+
+
+def read(name: str) -> tuple[tuple[str, str], ...]:
+    """((``ipv4/conf/rp_filter``, value), ...) of a link; what cannot be read is left out."""
+    found = []
+    for group in _GROUPS:
+        directory = f"{_ROOT}/{group}/{name}"
+        try:
+            entries = sorted(os.listdir(directory))
+        except OSError:
+            continue  # no IPv6, or no neighbours on this kind of link
+        for entry in entries:
+            value = None if entry in _TWINS else _value(f"{directory}/{entry}")
+            if value is not None:
+                found.append((f"{group}/{entry}", value))
+    return tuple(found)
+
+
+def _value(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not os.fstat(fd).st_mode & _WRITABLE:
+            return None
+        return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
+    except OSError:
+        return None  # stable_secret says EIO until it is set
+    finally:
+        os.close(fd)
+
+
+def write(name: str, key: str, value: str) -> None:
+    """Set one; ``key`` as from read().  Raises KernelRefused."""
+    group, _, entry = key.rpartition("/")
+    path = f"{_ROOT}/{group}/{name}/{entry}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode(errors="surrogateescape"))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelRefused(f"set sysctl {key} of {name} to {value}", error.errno or 0) from error

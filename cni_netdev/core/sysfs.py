@@ -1,0 +1,141 @@
+"""What sysfs tells of links: the inode that identifies one, its bus, driver and what is on top.
+
+A detached mount made inside a namespace shows that namespace's links from anywhere
+(fsopen(2), fsmount(2)), whatever is mounted at /sys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from cni_netdev.core import libc
+from cni_netdev.core.errors import NetdevError
+
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
+_CLOEXEC, _CMD_CREATE = 1, 6
+_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_UPPER = "upper_"
+
+
+class SysView(NamedTuple):
+    """A sysfs tree by a descriptor of its root; whoever has it closes it."""
+
+    root: int
+
+    @classmethod
+    def of_current_namespace(cls) -> SysView:
+        """The tree as the calling thread's namespace sees it.  Raises NetdevError."""
+        try:
+            context = libc.syscall(_FSOPEN, b"sysfs", _CLOEXEC)
+            try:
+                libc.syscall(_FSCONFIG, context, _CMD_CREATE, None, None, 0)
+                return cls(libc.syscall(_FSMOUNT, context, _CLOEXEC, 0))
+            finally:
+                os.close(context)
+        except OSError as error:
+            raise NetdevError(
+                f"sysfs of a namespace cannot be mounted: {error.strerror}",
+                "this needs CAP_SYS_ADMIN and Linux 5.2 or later",
+            ) from error
+
+    @classmethod
+    def of_directory(cls, path: str) -> SysView:
+        """A tree at a path."""
+        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        os.close(self.root)
+
+    def inode(self, name: str) -> int | None:
+        """Of the link's directory: kept over moves and renames, never that of another link."""
+        try:
+            return os.stat(f"class/net/{name}", dir_fd=self.root).st_ino
+        except OSError:
+            return None
+
+    def by_inode(self, inode: int) -> str | None:
+        """The link with this inode, by looking at every one."""
+        return next((each for each in self._list("class/net") if self.inode(each) == inode), None)
+
+    def bus(self, name: str) -> str | None:
+        """The nearest PCI address above the link, else its device's own name; None if virtual."""
+        target = self._link(f"class/net/{name}/device")
+        if target is None:
+            return None
+        place = self._link(f"class/net/{name}") or ""
+        pci = [part for part in place.split("/") if _PCI.fullmatch(part)]
+        return pci[-1] if pci else target.rpartition("/")[2]
+
+    def driver(self, name: str) -> str | None:
+        return self._basename(f"class/net/{name}/device/driver")
+
+    def driver_of_bus(self, address: str) -> str | None:
+        return self._basename(f"bus/pci/devices/{address}/driver")
+
+    def uppers(self, name: str) -> tuple[str, ...]:
+        """The links on top of it in the same namespace, its master included."""
+        entries = self._list(f"class/net/{name}")
+        return tuple(each.removeprefix(_UPPER) for each in entries if each.startswith(_UPPER))
+
+    def by_bus(self, address: str) -> tuple[str, ...]:
+        """The links of a PCI device, directly or below a virtio device on it."""
+        device = f"bus/pci/devices/{address}"
+        names = self._list(f"{device}/net")
+        for entry in self._list(device):
+            if entry.startswith("virtio"):
+                names += self._list(f"{device}/{entry}/net")
+        return tuple(names)
+
+    def by_kernel_path(self, path: str) -> tuple[str, ...]:
+        """The links in a directory under /sys/devices, or the one that it is itself.
+
+        Symbolic links are followed inside the tree only; what ends outside of devices/ holds none.
+        """
+        place = self._resolve(path)
+        if place is None or not place.startswith("devices/"):
+            return ()
+        if "ifindex" in self._list(place) and "/net/" in place:
+            return (place.rpartition("/")[2],)
+        return tuple(self._list(f"{place}/net"))
+
+    def _resolve(self, path: str) -> str | None:
+        parts = path.removeprefix("/sys").strip("/").split("/")
+        done: list[str] = []
+        for _ in range(256):
+            if not parts:
+                return "/".join(done)
+            part = parts.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done[-1:] = []
+                continue
+            target = self._link("/".join([*done, part]))
+            if target is None:
+                done.append(part)
+            else:
+                parts = target.split("/") + parts
+                done = [] if target.startswith("/") else done
+        return None
+
+    def _link(self, path: str) -> str | None:
+        try:
+            return os.readlink(path, dir_fd=self.root)
+        except OSError:
+            return None
+
+    def _basename(self, path: str) -> str | None:
+        target = self._link(path)
+        return target.rpartition("/")[2] if target else None
+
+    def _list(self, path: str) -> list[str]:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root)
+        except OSError:
+            return []
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)

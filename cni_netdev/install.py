@@ -1,0 +1,128 @@
+"""Putting the executable `cni-netdev` where a runtime finds it, and taking it away.
+
+The executable is one small file that knows its interpreter and where the package and its libraries
+lie, because a runtime starts a plugin with no environment but CNI's and from any directory.  It
+runs as ``python -IS``: isolated from the environment and without site, which saves its start-up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from cni_netdev.core.errors import StateError
+
+PLUGIN = "cni-netdev"
+EXAMPLE = "cni-netdev.conflist.example"
+_LONGEST_SHEBANG = 255  # BINPRM_BUF_SIZE less the newline (linux/binfmts.h)
+
+_EXECUTABLE = """\
+#!{python} -IS
+# Made by `netdevctl install`; run that again after moving or upgrading the package.
+import sys
+
+sys.path[1:1] = {paths!r}
+from cni_netdev.main import entry
+
+entry()
+"""
+
+
+def install(bin_dir: Path) -> Path:
+    """Write the executable into ``bin_dir``, try it, and return its path.
+
+    Raises StateError when it cannot be written or does not answer CNI's VERSION.
+    """
+    text = _EXECUTABLE.format(python=sys.executable, paths=_library_paths())
+    first_line = text.splitlines()[0]
+    if len(first_line) > _LONGEST_SHEBANG or " " in sys.executable:
+        raise StateError(
+            f"interpreter {sys.executable!r} cannot stand in a script's first line",
+            "use one whose path is shorter than 250 bytes and has no space",
+        )
+    target = bin_dir / PLUGIN
+    _write(target, text, 0o755)
+    answer = _version(target)
+    if answer:
+        raise StateError(f"{target} does not run: {answer}", "the file is left for a look")
+    return target
+
+
+def remove(bin_dir: Path) -> bool:
+    """Take the executable away; False when there was none.  Raises StateError."""
+    try:
+        (bin_dir / PLUGIN).unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StateError(f"cannot remove {bin_dir / PLUGIN}: {error.strerror}") from error
+    return True
+
+
+def example(conf_dir: Path) -> Path:
+    """Write a conflist to start from; its name keeps runtimes from loading it as it is."""
+    conflist = {
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipam": {"type": "host-local", "subnet": "10.244.0.0/24"},
+            },
+            {
+                "type": PLUGIN,
+                "capabilities": {
+                    "io.kubernetes.cri.pod-annotations": True,
+                    "netDevices": True,
+                    "deviceID": True,
+                },
+                "policy": {"default": "deny", "rules": [{"allow": {"names": ["enp*"]}}]},
+            },
+        ],
+    }
+    target = conf_dir / EXAMPLE
+    _write(target, json.dumps(conflist, indent=2) + "\n", 0o644)
+    return target
+
+
+def _library_paths() -> list[str]:
+    """Where the package, pyroute2 and yaml lie; the same directory is named once."""
+    paths = []
+    for name in ("cni_netdev", "pyroute2", "yaml"):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise StateError(f"the Python package {name} is not installed beside netdevctl")
+        paths.append(str(Path(spec.origin).resolve().parent.parent))
+    return list(dict.fromkeys(paths))
+
+
+def _write(target: Path, text: str, mode: int) -> None:
+    """Atomically, since a runtime may start the old one at this very moment."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.chmod(mode)
+        temporary.rename(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StateError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _version(target: Path) -> str:
+    """What is wrong with the answer to VERSION; empty when nothing is."""
+    done = subprocess.run(  # noqa: S603 - the file that was just written
+        [target],
+        env={"CNI_COMMAND": "VERSION"},
+        cwd="/",
+        input=b'{"cniVersion": "1.0.0"}',
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 0 and b"supportedVersions" in done.stdout:
+        return ""
+    return (done.stderr or done.stdout).decode(errors="replace").strip()

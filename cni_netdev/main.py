@@ -1,0 +1,120 @@
+"""The plugin's entry point: environment and streams in, one JSON document and an exit code out.
+
+It starts for every pod on the node, so it loads nothing but json until a device is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from cni_netdev import commands, request, result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO
+
+    from cni_netdev.commands import Engine, Log
+
+_LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3}
+
+
+def main(environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO) -> int:
+    """One call of the plugin.
+
+    Writes exactly one JSON document, or nothing where CNI wants nothing.  Returns 0, or 1 after
+    an error, also when the answer could not be written.
+    """
+    text = stdin.read() if environ.get("CNI_COMMAND") else b""
+    document, code = _answer(environ, text)
+    if document is None:
+        return code
+    try:
+        stdout.write(json.dumps(document, indent=4).encode() + b"\n")
+        stdout.flush()
+    except (OSError, ValueError) as error:
+        _to_stderr(f"the answer could not be written: {error}: {json.dumps(document)}")
+        return 1
+    return code
+
+
+def _answer(environ: Mapping[str, str], text: bytes) -> tuple[dict[str, Any] | None, int]:
+    log: Log = _log_to(request.Config())
+    try:
+        call = request.read(environ, text)
+        log = _log_to(call.config)
+        return commands.run(call, _engine, log), 0
+    except request.CniError as error:
+        failure = (error.code, error.message, error.details)
+    except Exception as error:
+        failure = _foreseen(error) or _unforeseen(error)
+    version = request.best_version(text)
+    log("error", f"{environ.get('CNI_COMMAND')}: code {failure[0]}: {failure[1]}")
+    return result.error_document(version, *failure), 1
+
+
+def _foreseen(error: Exception) -> tuple[int, str, str] | None:
+    code = result.code_of(error)
+    if code == request.INTERNAL:
+        return None
+    return code, getattr(error, "message", str(error)), getattr(error, "details", "")
+
+
+def _unforeseen(error: Exception) -> tuple[int, str, str]:
+    import traceback
+
+    _to_stderr("".join(traceback.format_exception(error)))
+    return (
+        request.INTERNAL,
+        f"{type(error).__name__}: {error}",
+        "a fault in cni-netdev: please report it",
+    )
+
+
+def _engine(state_dir: str) -> Engine:
+    from cni_netdev.core.engine import Injector
+    from cni_netdev.core.journal import FileJournal
+    from cni_netdev.core.kernel import SystemKernel
+
+    return Injector(SystemKernel(), FileJournal(state_dir))
+
+
+def _log_to(config: request.Config) -> Log:
+    """Lines of the configured level and above to the log file, and warnings to stderr."""
+
+    def log(level: str, line: str) -> None:
+        if _LEVELS[level] >= _LEVELS["warn"]:
+            _to_stderr(line)
+        if config.log_file and _LEVELS[level] >= _LEVELS[config.log_level]:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            _append(config.log_file, f"{stamp} {level} {ascii(line)[1:-1]}\n")
+
+    return log
+
+
+def _append(path: str, line: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        _to_stderr(f"cannot write log file {path}: {error.strerror}")
+
+
+def _to_stderr(line: str) -> None:
+    try:
+        os.write(2, f"cni-netdev: {line}\n".encode(errors="backslashreplace"))
+    except OSError:
+        return  # nobody listens
+
+
+def entry() -> None:
+    """The executable.  Ends without finalisation, which would cost a tenth of a pod's start."""
+    sys.stdout.flush()
+    with open(0, "rb", closefd=False) as stdin, open(1, "wb", buffering=0, closefd=False) as stdout:
+        os._exit(main(os.environ, stdin, stdout))

@@ -1,0 +1,90 @@
+"""What netdevctl shows: rows for people and for machines; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni_netdev.core.model import Link, Record
+    from cni_netdev.core.policy import Verdict
+    from cni_netdev.core.restore import Release
+
+
+def device_row(link: Link, verdict: Verdict, holder: str | None) -> dict[str, Any]:
+    """One link: what it is, and whether it could be lent."""
+    if holder:
+        state = "lent"
+    elif verdict.allowed:
+        state = "free"
+    else:
+        state = "stays"
+    return {
+        "name": link.name,
+        "altnames": list(link.altnames),
+        "kind": link.kind or "physical",
+        "driver": link.driver,
+        "pci": link.identity.bus,
+        "mac": link.settings.mac,
+        "mtu": link.settings.mtu,
+        "state": state,
+        "why": holder or verdict.reason,
+    }
+
+
+def attachment_row(record: Record, *, state: str) -> dict[str, Any]:
+    """One attachment; state is ``attached``, ``half done`` or ``dead``."""
+    owner = record.owner
+    return {
+        "front": owner.front,
+        "network": owner.network,
+        "sandbox": owner.sandbox,
+        "ifname": owner.ifname,
+        "pod": owner.pod,
+        "netns": record.netns.path,
+        "state": state,
+        "devices": [
+            {"host": lent.home.link.name, "pod": lent.expected.name} for lent in record.devices
+        ],
+    }
+
+
+def release_row(release: Release) -> dict[str, Any]:
+    return {
+        "sandbox": release.owner.sandbox,
+        "ifname": release.owner.ifname,
+        "pod": release.owner.pod,
+        "home": list(release.devices),
+        "complete": release.complete,
+        "notes": list(release.notes),
+    }
+
+
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[dict[str, Any]]) -> str:
+    """The rows below a heading, in columns as wide as they need.
+
+    columns: (heading, key).  The last column is not padded.
+    """
+    lines = [[heading for heading, _ in columns]]
+    lines += [[_cell(row[key]) for _, key in columns] for row in rows]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(_cell(each) for each in value)
+    if isinstance(value, dict):
+        return " as ".join(dict.fromkeys(str(each) for each in value.values()))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: names come from tenants and terminals obey."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

@@ -1,0 +1,276 @@
+"""One call of the plugin, from its environment and standard input; pure, and loads only json.
+
+CNI spec 1.1.0, sections 2 (execution protocol) and 3; what it leaves open follows the reference
+plugins' skeleton (skel.go), so that runtimes meet the codes that they know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+NEWEST = SUPPORTED[-1]
+ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+DEFAULT_STATE_DIR = "/run/cni-netdev"
+
+# Codes of the spec, and 8 and 999 as the reference code uses them.
+VERSION, UNSUPPORTED, UNKNOWN_CONTAINER, ENVIRONMENT, IO, DECODE, CONFIG = 1, 2, 3, 4, 5, 6, 7
+NETNS, TRY_AGAIN, UNAVAILABLE, INTERNAL = 8, 11, 50, 999
+
+_COMMANDS = {
+    "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "DEL": ("CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"),
+    "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "GC": ("CNI_PATH",),
+    "STATUS": (),
+    "VERSION": (),
+}
+_SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # libcni's, for networks and containers
+_IFNAME_BYTES = 15
+_LOG_LEVELS = ("debug", "info", "warn", "error")
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+class CniError(Exception):
+    """What the caller gets told: a code, a message and details."""
+
+    def __init__(self, code: int, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class Config(NamedTuple):
+    """Our own fields of the conflist's entry, typed; devices and policies not decoded yet."""
+
+    devices: Any = None
+    policy: Any = None
+    policy_file: str = ""
+    state_dir: str = DEFAULT_STATE_DIR
+    agent_socket: str = ""
+    log_file: str = ""
+    log_level: str = "info"
+    report_addresses: bool = False
+
+
+class Request(NamedTuple):
+    """One call.  prev_result is None for the first plugin of a list."""
+
+    command: str
+    container_id: str
+    netns: str
+    ifname: str
+    args: dict[str, str]
+    version: str
+    network: str
+    config: Config
+    prev_result: dict[str, Any] | None
+    net_devices: Any
+    device_id: Any
+    annotations: Any
+    valid_attachments: Any
+
+    @property
+    def asks_for_something(self) -> bool:
+        """Whether any source could hold a device; our annotation keys all hold "netdevice"."""
+        return bool(
+            self.config.devices
+            or self.net_devices
+            or self.device_id
+            or (self.annotations and any("netdevice" in str(key) for key in self.annotations))
+        )
+
+
+def read(environ: Mapping[str, str], stdin: bytes) -> Request:
+    """The call.  Raises CniError: 4 environment, 6 undecodable, 1 version, 7 and 2 configuration."""
+    command = _command(environ)
+    conf = _document(stdin)
+    version = _version(command, conf)
+    if command in _SINCE and _older(version, _SINCE[command]):
+        raise CniError(VERSION, f"config version {version} does not allow {command}")
+    if command == "VERSION":
+        return _empty(command, version)
+    network = conf.get("name")
+    if not isinstance(network, str) or not _NAME.fullmatch(network):
+        raise CniError(
+            CONFIG,
+            f"name: {_shown(network)} is no network name" if network else "name: is missing",
+            "letters, digits, _, . and -, beginning with a letter or digit",
+        )
+    runtime = _object(conf, "runtimeConfig")
+    return Request(
+        command=command,
+        container_id=environ.get("CNI_CONTAINERID", ""),
+        netns=environ.get("CNI_NETNS", ""),
+        ifname=environ.get("CNI_IFNAME", ""),
+        args=_args(environ.get("CNI_ARGS", "")) if command != "DEL" else {},
+        version=version,
+        network=network,
+        config=read_config(conf, strict=command != "DEL"),
+        prev_result=_object(conf, "prevResult") or None,
+        net_devices=runtime.get("netDevices"),
+        device_id=runtime.get("deviceID") or conf.get("deviceID"),
+        annotations=_annotations(runtime),
+        valid_attachments=conf.get(
+            "cni.dev/valid-attachments", conf.get("cni.dev/attachments", ...)
+        ),
+    )
+
+
+def best_version(stdin: bytes) -> str:
+    """The version in which to answer when the call itself could not be read."""
+    try:
+        version = json.loads(stdin).get("cniVersion")
+    except (ValueError, RecursionError, AttributeError):
+        return NEWEST
+    return version if version in SUPPORTED else NEWEST
+
+
+def _command(environ: Mapping[str, str]) -> str:
+    command = environ.get("CNI_COMMAND", "")
+    if not command:
+        raise CniError(ENVIRONMENT, "required env variables [CNI_COMMAND] missing")
+    if command not in _COMMANDS:
+        raise CniError(ENVIRONMENT, f"unknown CNI_COMMAND: {_shown(command)}")
+    missing = [name for name in _COMMANDS[command] if not environ.get(name)]
+    if missing:
+        raise CniError(ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
+    if command in ("ADD", "DEL", "CHECK"):
+        _check_ids(environ["CNI_CONTAINERID"], environ["CNI_IFNAME"])
+    return command
+
+
+def _check_ids(container: str, ifname: str) -> None:
+    if not _NAME.fullmatch(container):
+        raise CniError(ENVIRONMENT, f"CNI_CONTAINERID: {_shown(container)} is no container id")
+    bad = ifname in (".", "..") or any(each in "/:" or each.isspace() for each in ifname)
+    if bad or len(ifname.encode(errors="surrogateescape")) > _IFNAME_BYTES:
+        raise CniError(
+            ENVIRONMENT,
+            f"CNI_IFNAME: {_shown(ifname)} is no interface name",
+            "at most 15 bytes, no /, : or space, neither . nor ..",
+        )
+
+
+def _document(stdin: bytes) -> dict[str, Any]:
+    if len(stdin) > _MOST_BYTES:
+        raise CniError(DECODE, f"standard input has more than {_MOST_BYTES} bytes")
+    try:
+        conf = json.loads(stdin)
+    except (ValueError, RecursionError) as error:
+        raise CniError(DECODE, "standard input is no JSON", str(error)) from None
+    if not isinstance(conf, dict):
+        raise CniError(DECODE, "standard input is no JSON object")
+    return conf
+
+
+def _version(command: str, conf: dict[str, Any]) -> str:
+    version = conf.get("cniVersion", "0.1.0")
+    if not isinstance(version, str):
+        raise CniError(DECODE, f"cniVersion: {_shown(version)} must be text")
+    if command == "VERSION":
+        return version or "0.1.0"
+    if version not in SUPPORTED:
+        raise CniError(
+            VERSION,
+            f"cniVersion: {_shown(version)} is not supported",
+            f"supported are {', '.join(SUPPORTED)}; chaining begins with 0.3.0",
+        )
+    return version
+
+
+def _older(version: str, than: str) -> bool:
+    return SUPPORTED.index(version) < SUPPORTED.index(than)
+
+
+def _empty(command: str, version: str) -> Request:
+    return Request(command, "", "", "", {}, version, "", Config(), None, None, None, None, ...)
+
+
+def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:
+    value = conf.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise CniError(DECODE, f"{key}: {_shown(value)} must be an object")
+    return value
+
+
+def _annotations(runtime: dict[str, Any]) -> Any:
+    value = runtime.get(ANNOTATIONS)
+    if value is not None and not isinstance(value, dict):
+        raise CniError(CONFIG, f"runtimeConfig.{ANNOTATIONS}: {_shown(value)} must be an object")
+    return value
+
+
+def _args(text: str) -> dict[str, str]:
+    """CNI_ARGS: KEY=VALUE;KEY=VALUE."""
+    found = {}
+    for pair in filter(None, text.split(";")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise CniError(ENVIRONMENT, f"CNI_ARGS: {_shown(pair)} is no KEY=VALUE")
+        found[key] = value
+    return found
+
+
+# --- our own fields of the entry ---------------------------------------------------------------
+
+
+def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
+    """Our fields, each of its type.  Raises CniError 2, which names the key and its value.
+
+    strict: False for DEL, which must do its work whatever became of the other fields.
+    """
+    config = Config(
+        state_dir=_path(conf, "stateDir") or DEFAULT_STATE_DIR,
+        agent_socket=_path(conf, "agentSocket"),
+        log_file=_path(conf, "logFile"),
+        log_level=_level(conf) if strict else "info",
+    )
+    if not strict:
+        return config
+    if conf.get("ipam"):
+        raise CniError(
+            UNSUPPORTED,
+            f"ipam: {_shown(conf['ipam'])} is not delegated by this plugin",
+            "give addresses in the request, or ipam to the plugin that makes the main interface",
+        )
+    if "policy" in conf and "policyFile" in conf:
+        raise CniError(UNSUPPORTED, "policy and policyFile: only one of them may be given")
+    report = conf.get("reportAddresses", False)
+    if not isinstance(report, bool):
+        raise CniError(UNSUPPORTED, f"reportAddresses: {_shown(report)} is neither true nor false")
+    return config._replace(
+        devices=conf.get("devices"),
+        policy=conf.get("policy"),
+        policy_file=_path(conf, "policyFile"),
+        report_addresses=report,
+    )
+
+
+def _path(conf: dict[str, Any], key: str) -> str:
+    value = conf.get(key, "")
+    if not isinstance(value, str) or (value and not value.startswith("/")) or "\0" in value:
+        raise CniError(UNSUPPORTED, f"{key}: {_shown(value)} is no absolute path")
+    return value
+
+
+def _level(conf: dict[str, Any]) -> str:
+    level = conf.get("logLevel", "info")
+    if not isinstance(level, str) or level not in _LOG_LEVELS:
+        known = ", ".join(_LOG_LEVELS)
+        raise CniError(UNSUPPORTED, f"logLevel: {_shown(level)} is none of {known}")
+    return level
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."  # noqa: PLR2004 - a line's worth

@@ -1,0 +1,470 @@
+"""A kernel and a journal in memory, for tests of the engine without root.
+
+They keep to the measured behaviour of Linux where the engine depends on it: what a move keeps and
+loses, when it fails before and when after having moved, what dies with a namespace.  The contract
+suite (tests/contract) runs the same checks on them and on the real ones.
+
+``World.interrupt`` makes the n-th change fail with an errno, or kills: ``Killed`` is no Exception,
+so that nothing in the engine can catch it, just as nothing catches SIGKILL.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cni_netdev.core.errors import KernelRefused, LockTimeout, NetnsError
+from cni_netdev.core.model import (
+    IFF_UP,
+    Address,
+    Identity,
+    Link,
+    LinkSettings,
+    Neighbour,
+    Record,
+    Route,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cni_netdev.core.ports import Key, Netns, Occupancy
+
+HOST = "/proc/self/ns/net"
+DEFAULT_SYSCTLS = {"ipv4/conf/rp_filter": "0", "ipv6/conf/accept_ra": "1"}
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class FakeLink:
+    """One link, wherever it is."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.addresses: list[Address] = []
+        self.routes: list[Route] = []
+        self.neighbours: list[Neighbour] = []
+        self.sysctls = dict(DEFAULT_SYSCTLS)
+        self.tcx: list[tuple[str, int]] = []
+
+    @property
+    def ifindex(self) -> int:
+        return self.link.identity.ifindex
+
+    def everything(self) -> tuple[object, ...]:
+        """All that a restore must bring back; the ifindex may differ."""
+        return (
+            self.link.settings,
+            frozenset(self.link.altnames),
+            self.link.master,
+            self.link.xdp,
+            tuple(self.addresses),
+            frozenset(self.routes),
+            frozenset(self.neighbours),
+            tuple(sorted(self.sysctls.items())),
+            tuple(self.tcx),
+        )
+
+
+class World:
+    """All namespaces of a machine.  Its first is the host's and the initial one."""
+
+    def __init__(self) -> None:
+        self._cookies = 0
+        self._inodes = 100
+        self.namespaces: dict[int, dict[int, FakeLink]] = {}
+        self.paths: dict[str, int] = {}
+        self.occupied: set[int] = set()
+        self.events: list[str] = []
+        self._interrupts: dict[int, Callable[[], None]] = {}
+        self.host = self.add_namespace(HOST)
+
+    # --- for tests ---------------------------------------------------------------------------
+
+    def add_namespace(self, path: str) -> int:
+        self._cookies += 1
+        self.namespaces[self._cookies] = {}
+        self.paths[path] = self._cookies
+        return self._cookies
+
+    def remove_path(self, path: str) -> None:
+        """`ip netns delete`: the namespace dies unless something still holds it."""
+        cookie = self.paths.pop(path)
+        self.settle_death(cookie)
+
+    def settle_death(self, cookie: int) -> None:
+        if cookie in self.paths.values() or cookie in self.occupied:
+            return
+        for fake in self.namespaces.pop(cookie, {}).values():
+            if fake.link.kind is None:
+                self._return_hardware(fake)
+
+    def _return_hardware(self, fake: FakeLink) -> None:
+        name = fake.link.name
+        if self.named(self.host, name):
+            name = f"dev{fake.ifindex}"
+        self._put(self.host, fake, name)
+
+    def add_link(
+        self,
+        name: str,
+        *,
+        namespace: int = 0,
+        kind: str | None = "veth",
+        bus: str | None = None,
+        altnames: tuple[str, ...] = (),
+        settings: LinkSettings | None = None,
+    ) -> FakeLink:
+        cookie = namespace or self.host
+        self._inodes += 1
+        ifindex = self._free_ifindex(cookie, 0)
+        mac = f"02:00:00:00:00:{self._inodes % 256:02x}"
+        link = Link(
+            identity=Identity(ifindex, self._inodes, mac if kind is None else None, bus),
+            settings=settings or LinkSettings(name, 1500, mac, "", 1000, 0, 0x1000),
+            altnames=altnames,
+            kind=kind,
+            min_mtu=68,
+            max_mtu=9000,
+        )
+        fake = FakeLink(link)
+        self.namespaces[cookie][ifindex] = fake
+        return fake
+
+    def where(self, inode: int) -> tuple[int, FakeLink] | None:
+        for cookie, links in self.namespaces.items():
+            for fake in links.values():
+                if fake.link.identity.inode == inode:
+                    return cookie, fake
+        return None
+
+    def interrupt(self, number: int, action: Callable[[], None]) -> None:
+        """Call ``action`` (which raises) instead of the n-th event, counted from 1 from now on."""
+        self._interrupts[len(self.events) + number] = action
+
+    def kill_at(self, number: int) -> None:
+        def die() -> None:
+            raise Killed
+
+        self.interrupt(number, die)
+
+    def fail_at(self, number: int, code: int) -> None:
+        def refuse() -> None:
+            raise KernelRefused("injected", code)
+
+        self.interrupt(number, refuse)
+
+    def event(self, what: str) -> None:
+        self.events.append(what)
+        action = self._interrupts.pop(len(self.events), None)
+        if action:
+            action()
+
+    # --- the kernel's rules ------------------------------------------------------------------
+
+    def named(self, cookie: int, name: str) -> FakeLink | None:
+        for fake in self.namespaces[cookie].values():
+            if name in fake.link.names:
+                return fake
+        return None
+
+    def _free_ifindex(self, cookie: int, wanted: int) -> int:
+        taken = self.namespaces[cookie]
+        if wanted and wanted not in taken:
+            return wanted
+        return max(taken, default=1) + 1
+
+    def move(self, source: int, ifindex: int, target: int, after: LinkSettings) -> None:
+        fake = self.namespaces[source][ifindex]
+        if fake.link.immutable:
+            raise KernelRefused("move", errno.EINVAL)
+        arriving = fake.link.name
+        if self.named(target, arriving):
+            arriving = after.name
+            if self.named(target, arriving):
+                raise KernelRefused("move", errno.EEXIST)
+        if any(self.named(target, each) for each in fake.link.altnames):
+            raise KernelRefused("move", errno.EEXIST)
+        del self.namespaces[source][ifindex]
+        self._put(target, fake, arriving)
+        self.apply(target, fake, after)
+
+    def _put(self, cookie: int, fake: FakeLink, name: str) -> None:
+        settings = fake.link.settings
+        fake.link = fake.link._replace(
+            identity=fake.link.identity._replace(
+                ifindex=self._free_ifindex(cookie, fake.link.identity.ifindex)
+            ),
+            settings=settings._replace(name=name, flags=settings.flags & ~IFF_UP),
+            master=0,
+            uppers=(),
+        )
+        fake.addresses, fake.routes, fake.neighbours = [], [], []
+        fake.sysctls = dict(DEFAULT_SYSCTLS)
+        self.namespaces[cookie][fake.ifindex] = fake
+
+    def apply(self, cookie: int, fake: FakeLink, after: LinkSettings) -> None:
+        """In do_setlink's order: MAC, MTU, group, name, alias, flags, queue and offload sizes."""
+        self._set(fake, mac=after.mac)
+        limit = fake.link.max_mtu or after.mtu
+        if not fake.link.min_mtu <= after.mtu <= limit:
+            raise KernelRefused("set mtu", errno.EINVAL)
+        self._set(fake, mtu=after.mtu, group=after.group)
+        if after.name != fake.link.name:
+            if self.named(cookie, after.name):
+                raise KernelRefused("rename", errno.EEXIST)
+            self._set(fake, name=after.name)
+        self._set(fake, alias=after.alias, flags=after.flags)
+        self._set(fake, txqlen=after.txqlen, sizes=after.sizes)
+
+    def _set(self, fake: FakeLink, **settings: object) -> None:
+        replaced = fake.link.settings._replace(**settings)  # type: ignore[arg-type]
+        fake.link = fake.link._replace(settings=replaced)
+
+
+class FakeNetns:
+    """ports.Netns over one namespace of a world."""
+
+    def __init__(self, world: World, cookie: int) -> None:
+        self._world = world
+        self._cookie = cookie
+
+    @property
+    def cookie(self) -> int:
+        return self._cookie
+
+    @property
+    def _links(self) -> dict[int, FakeLink]:
+        return self._world.namespaces[self._cookie]
+
+    def _at(self, ifindex: int) -> FakeLink:
+        if ifindex not in self._links:
+            raise KernelRefused(f"ifindex {ifindex}", errno.ENODEV)
+        return self._links[ifindex]
+
+    def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
+        fake = self._world.named(self._cookie, name) if name else self._links.get(ifindex)
+        return fake.link if fake else None
+
+    def links(self) -> tuple[Link, ...]:
+        return tuple(fake.link for fake in self._links.values())
+
+    def find(self, identity: Identity) -> Link | None:
+        for fake in self._links.values():
+            if identity.same_link(fake.link.identity):
+                return fake.link
+        return None
+
+    def by_bus(self, address: str) -> tuple[str, ...]:
+        return tuple(each.name for each in self.links() if each.identity.bus == address)
+
+    def driver_of_bus(self, address: str) -> str | None:
+        return None
+
+    def by_kernel_path(self, path: str) -> tuple[str, ...]:
+        return tuple(each.name for each in self.links() if path.endswith(f"/net/{each.name}"))
+
+    def addresses(self, ifindex: int) -> tuple[Address, ...]:
+        return tuple(self._at(ifindex).addresses)
+
+    def routes(self, ifindex: int) -> tuple[Route, ...]:
+        return tuple(self._at(ifindex).routes)
+
+    def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
+        return tuple(self._at(ifindex).neighbours)
+
+    def is_local(self, address: str) -> bool:
+        return any(
+            each.address == address for fake in self._links.values() for each in fake.addresses
+        )
+
+    def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
+        fake = self._world.named(self._cookie, name)
+        return tuple(sorted(fake.sysctls.items())) if fake else ()
+
+    def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
+        return tuple(self._at(ifindex).tcx)
+
+    def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
+        self._world.event(f"move {before.name} as {after.name}")
+        self._at(ifindex)
+        self._world.move(self._cookie, ifindex, target.cookie, after)
+
+    def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
+        self._world.event(f"change {before.name}")
+        self._world.apply(self._cookie, self._at(ifindex), after)
+
+    def set_master(self, ifindex: int, master: int) -> None:
+        self._world.event(f"master {master}")
+        fake = self._at(ifindex)
+        fake.link = fake.link._replace(master=master)
+
+    def set_altname(self, ifindex: int, altname: str, *, present: bool) -> None:
+        self._world.event(f"altname {altname}")
+        fake = self._at(ifindex)
+        if present and self._world.named(self._cookie, altname):
+            raise KernelRefused("altname", errno.EEXIST)
+        rest = tuple(each for each in fake.link.altnames if each != altname)
+        fake.link = fake.link._replace(altnames=(*rest, altname) if present else rest)
+
+    def set_address(self, ifindex: int, address: Address, *, present: bool) -> None:
+        self._world.event(f"address {address.cidr}")
+        there = self._at(ifindex).addresses
+        known = [each.cidr for each in there]
+        if not present:
+            there[:] = [each for each in there if each.cidr != address.cidr]
+        elif address.cidr in known:
+            raise KernelRefused("address", errno.EEXIST)
+        else:  # IPv4 after the others of its kind, IPv6 before them
+            there.insert(sum(":" not in each for each in known), address)
+
+    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None:
+        self._world.event(f"route {route.dst}")
+        fake = self._at(ifindex)
+        if not fake.link.settings.up:
+            raise KernelRefused("route", errno.ENETDOWN)
+        _toggle(fake.routes, route, present=present)
+
+    def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
+        self._world.event(f"neighbour {neighbour.address}")
+        _toggle(self._at(ifindex).neighbours, neighbour, present=present)
+
+    def set_sysctl(self, name: str, key: str, value: str) -> None:
+        self._world.event(f"sysctl {key}")
+        fake = self._world.named(self._cookie, name)
+        if fake is None:
+            raise KernelRefused(f"sysctl of {name}", errno.ENOENT)
+        fake.sysctls[key] = value
+
+    def detach_xdp(self, ifindex: int, mode: str) -> None:
+        self._world.event(f"detach xdp {mode}")
+        fake = self._at(ifindex)
+        rest = tuple(each for each in fake.link.xdp if each[0] != mode)
+        fake.link = fake.link._replace(xdp=rest)
+
+    def attach_xdp(self, ifindex: int, mode: str, program: int) -> None:
+        self._world.event(f"attach xdp {mode}")
+        fake = self._at(ifindex)
+        fake.link = fake.link._replace(xdp=(*fake.link.xdp, (mode, program)))
+
+    def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
+        self._world.event(f"detach tcx {attach}")
+        self._at(ifindex).tcx.remove((attach, program))
+
+    def delete_link(self, ifindex: int) -> None:
+        self._world.event(f"delete {ifindex}")
+        del self._links[ifindex]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _toggle(values: list[Any], value: Any, *, present: bool) -> None:
+    if present and value in values:
+        raise KernelRefused("add", errno.EEXIST)
+    if present:
+        values.append(value)
+    else:
+        values.remove(value)
+
+
+class FakeKernel:
+    """ports.Kernel over a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.initial_netns = True
+        self.boot_id = "this-boot"
+
+    @property
+    def host(self) -> FakeNetns:
+        return FakeNetns(self.world, self.world.host)
+
+    def open(self, path: str) -> FakeNetns:
+        if path not in self.world.paths:
+            raise NetnsError(f"{path!r} is no network namespace")
+        return FakeNetns(self.world, self.world.paths[path])
+
+    def search(self, cookie: int) -> FakeNetns | None:
+        return FakeNetns(self.world, cookie) if cookie in self.world.occupied else None
+
+    def holder(self, identity: Identity) -> FakeNetns | None:
+        for cookie in sorted(self.world.occupied - {self.world.host}):
+            namespace = FakeNetns(self.world, cookie)
+            if namespace.find(identity):
+                return namespace
+        return None
+
+    def cookie_at(self, path: str) -> int:
+        return self.world.paths.get(path, 0)
+
+    def occupancy(self, cookie: int) -> Occupancy:
+        return "occupied" if cookie in self.world.occupied else "empty"
+
+
+class FakeJournal:
+    """ports.Journal in memory; its changes are events of the world, so that they can be killed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.kept: dict[Key, Record] = {}
+        self.pins: dict[Key, int] = {}
+        self.locks: set[str] = set()
+
+    def read(self, key: Key) -> Record | None:
+        return self.kept.get(key)
+
+    def write(self, record: Record) -> None:
+        self.world.event("journal write")
+        self.kept[record.owner.key] = record
+
+    def forget(self, key: Key) -> None:
+        self.world.event("journal forget")
+        self.kept.pop(key, None)
+
+    def records(self) -> tuple[Record, ...]:
+        return tuple(self.kept[key] for key in sorted(self.kept))
+
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def set_aside(self, key: Key) -> str | None:
+        return None
+
+    def sweep(self) -> None:
+        for key in set(self.pins) - set(self.kept):
+            self.unpin(key)
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        if name in self.locks:
+            raise LockTimeout(f"{name} is locked")
+        self.locks.add(name)
+        try:
+            yield
+        finally:
+            self.locks.remove(name)
+
+    def pin(self, key: Key, netns: Netns) -> None:
+        self.world.event("pin")
+        self.pins[key] = netns.cookie
+        self.world.paths[self._path(key)] = netns.cookie
+
+    def pinned(self, key: Key) -> str | None:
+        return self._path(key) if key in self.pins else None
+
+    def unpin(self, key: Key) -> None:
+        self.world.event("unpin")
+        cookie = self.pins.pop(key, None)
+        if cookie is not None:
+            self.world.remove_path(self._path(key))
+
+    def probe(self) -> None:
+        """Memory can always be written."""
+
+    @staticmethod
+    def _path(key: Key) -> str:
+        return "pins/" + "@".join(key)

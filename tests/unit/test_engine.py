@@ -1,0 +1,507 @@
+"""The engine over the fake kernel: what holds whatever fails, and wherever a process dies."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from cni_netdev.core.engine import Injector
+from cni_netdev.core.errors import (
+    CannotApply,
+    DeviceHeld,
+    DeviceNotFound,
+    KernelRefused,
+    NetdevError,
+    NetnsError,
+    PolicyRefused,
+    RequestError,
+)
+from cni_netdev.core.model import (
+    IFF_UP,
+    Address,
+    DeviceRequest,
+    LinkSettings,
+    Neighbour,
+    Owner,
+    Route,
+    RouteRequest,
+    Selector,
+)
+from cni_netdev.core.policy import Pod, parse_policy
+from tests.fakes import HOST, FakeJournal, FakeKernel, FakeLink, Killed, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OWNER = Owner("cni", "net", "c1", "eth0")
+OTHER = Owner("cni", "net", "c2", "eth0")
+PATH, OTHER_PATH = "/run/netns/pod", "/run/netns/other"
+NO_POLICY = parse_policy({}, "policy")
+POD = Pod(None, None, None)
+
+
+class Bench(NamedTuple):
+    """A host with two configured links, and two pods."""
+
+    world: World
+    kernel: FakeKernel
+    journal: FakeJournal
+    engine: Injector
+    first: FakeLink
+    second: FakeLink
+
+    def attach(self, *requests: DeviceRequest, owner: Owner = OWNER, path: str = PATH) -> None:
+        self.engine.attach(owner, path, requests, NO_POLICY, POD)
+
+    def at_home(self) -> tuple[object, ...]:
+        """Everything of both links, which must be on the host."""
+        for fake in (self.first, self.second):
+            assert fake.ifindex in self.world.namespaces[self.world.host]
+        return (self.first.everything(), self.second.everything())
+
+    def nothing_left(self) -> None:
+        assert not self.journal.kept
+        assert not self.journal.pins
+        assert not self.journal.locks
+
+
+def configured(world: World, name: str, number: int) -> FakeLink:
+    mac = f"02:00:00:00:01:{number:02x}"
+    settings = LinkSettings(name, 1400, mac, "uplink B", 500, 3, 0x1000 | IFF_UP | 0x100)
+    fake = world.add_link(name, settings=settings, altnames=(f"{name}-alt",))
+    fake.addresses = [
+        Address(2, f"10.0.{number}.1", 24, label=f"{name}:x"),
+        Address(2, f"10.0.{number}.2", 24),
+        Address(10, f"fd00:{number}::2", 64),
+        Address(10, f"fd00:{number}::1", 64),
+    ]
+    fake.routes = [Route(2, f"172.{number}.0.0/16", gateway=f"10.0.{number}.254", priority=5)]
+    fake.neighbours = [Neighbour(2, f"10.0.{number}.9", "02:00:00:00:00:09", 0x80, 0)]
+    fake.sysctls["ipv4/conf/rp_filter"] = "2"
+    return fake
+
+
+@pytest.fixture
+def bench() -> Bench:
+    world = World()
+    world.add_namespace(PATH)
+    world.add_namespace(OTHER_PATH)
+    kernel, journal = FakeKernel(world), FakeJournal(world)
+    first, second = configured(world, "eth1", 1), configured(world, "eth2", 2)
+    return Bench(world, kernel, journal, Injector(kernel, journal), first, second)
+
+
+def request(name: str = "eth1", **wishes: object) -> DeviceRequest:
+    plain = DeviceRequest(Selector("name", name), where="devices[0]")
+    return plain._replace(**wishes)  # type: ignore[arg-type]
+
+
+FULL = request(
+    new_name="net1",
+    addresses=("192.168.2.2/24", "fd99::2/64"),
+    mtu=1300,
+    mac="02:aa:00:00:00:01",
+    routes=(RouteRequest("10.9.0.0/16", gw="192.168.2.1"),),
+)
+
+
+def test_attach_gives_the_pod_what_was_asked_for(bench: Bench) -> None:
+    bench.attach(FULL)
+    pod = bench.kernel.open(PATH)
+    link = pod.link(name="net1")
+    assert link is not None
+    assert (link.settings.mtu, link.settings.mac) == (1300, "02:aa:00:00:00:01")
+    assert link.settings.up
+    assert [each.cidr for each in bench.first.addresses] == ["192.168.2.2/24", "fd99::2/64"]
+    assert [each.dst for each in bench.first.routes] == ["10.9.0.0/16"]
+
+
+def test_detach_brings_it_home_as_it_was(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(FULL)
+    assert bench.at_home is not None
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.devices, release.notes, release.complete) == (("eth1",), (), True)
+    assert bench.at_home() == before
+    bench.nothing_left()
+    assert bench.engine.detach(OWNER.key) is None
+
+
+def test_keep_addresses_carries_them_along(bench: Bench) -> None:
+    bench.attach(request(new_name="net1", keep_addresses=True, addresses=("10.0.1.2/24",)))
+    labels = [(each.cidr, each.label) for each in bench.first.addresses]
+    assert labels[:2] == [("10.0.1.1/24", "net1:x"), ("10.0.1.2/24", None)]
+    assert [each.cidr for each in bench.first.addresses[2:]] == ["fd00:1::2/64", "fd00:1::1/64"]
+    assert [each.dst for each in bench.first.routes] == ["172.1.0.0/16"]
+
+
+def test_two_devices_may_swap_names(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(request("eth1", new_name="eth2"), request("eth2", new_name="eth1"))
+    assert (bench.first.link.name, bench.second.link.name) == ("eth2", "eth1")
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+
+
+def test_the_same_attach_again_gives_the_same(bench: Bench) -> None:
+    one = bench.engine.attach(OWNER, PATH, (FULL,), NO_POLICY, POD)
+    events = len(bench.world.events)
+    two = bench.engine.attach(OWNER, PATH, (FULL._replace(where="[7]"),), NO_POLICY, POD)
+    assert one == two
+    assert len(bench.world.events) == events
+
+
+def test_another_request_for_the_same_attachment_is_refused(bench: Bench) -> None:
+    bench.attach(FULL)
+    with pytest.raises(CannotApply, match="already holds eth1"):
+        bench.attach(request("eth2"))
+
+
+REFUSED: list[tuple[str, Callable[[Bench], None], tuple[DeviceRequest, ...], type[NetdevError]]] = [
+    ("missing", lambda b: None, (request("eth9"),), DeviceNotFound),
+    (
+        "third missing",
+        lambda b: None,
+        (request("eth1"), request("eth2"), request("x")),
+        DeviceNotFound,
+    ),
+    ("twice by altname", lambda b: None, (request("eth1"), request("eth1-alt")), RequestError),
+    (
+        "same pod name",
+        lambda b: None,
+        (request(new_name="a"), request("eth2", new_name="a")),
+        RequestError,
+    ),
+    ("mtu above", lambda b: None, (request(mtu=9001),), CannotApply),
+    ("mtu below", lambda b: None, (request(mtu=67),), CannotApply),
+    ("name taken", lambda b: taken(b, "net1"), (request(new_name="net1"),), CannotApply),
+    ("altname taken", lambda b: taken(b, "x", "net1"), (request(new_name="net1"),), CannotApply),
+    (
+        "default route",
+        lambda b: b.first.routes.append(Route(2, "0.0.0.0/0")),
+        (request(),),
+        PolicyRefused,
+    ),
+]
+
+
+def taken(bench: Bench, name: str, *altnames: str) -> None:
+    bench.world.add_link(name, namespace=bench.world.paths[PATH], altnames=altnames)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "requests", "error"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
+)
+def test_a_refused_request_changes_nothing(
+    bench: Bench,
+    prepare: Callable[[Bench], None],
+    requests: tuple[DeviceRequest, ...],
+    error: type[NetdevError],
+) -> None:
+    prepare(bench)
+    before = bench.at_home()
+    with pytest.raises(error):
+        bench.attach(*requests)
+    assert bench.at_home() == before
+    assert not bench.world.events
+    bench.nothing_left()
+
+
+def test_the_hosts_own_namespace_is_refused(bench: Bench) -> None:
+    with pytest.raises(NetnsError, match="host's own"):
+        bench.attach(FULL, path=HOST)
+
+
+def test_own_altname_as_new_name_and_clashing_altnames_stay_behind(bench: Bench) -> None:
+    taken(bench, "eth2-alt")
+    before = bench.at_home()
+    bench.attach(request("eth1", new_name="eth1-alt"), request("eth2", new_name="net2"))
+    assert bench.first.link.names == ("eth1-alt",)
+    assert bench.second.link.names == ("net2",)
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+
+
+def test_a_second_pod_is_told_who_holds_the_link(bench: Bench) -> None:
+    bench.attach(FULL)
+    with pytest.raises(DeviceHeld, match=r"c1/eth0"):
+        bench.attach(request(), owner=OTHER, path=OTHER_PATH)
+
+
+def test_a_dead_owners_record_is_recovered_first(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.world.remove_path(PATH)
+    bench.attach(request(), owner=OTHER, path=OTHER_PATH)
+    assert list(bench.journal.kept) == [OTHER.key]
+    bench.engine.detach(OTHER.key)
+    assert bench.first.everything()[0] == configured(World(), "eth1", 1).link.settings
+
+
+def test_a_dead_pod_with_a_process_inside_keeps_its_links(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.world.occupied.add(bench.world.paths[PATH])
+    bench.world.remove_path(PATH)
+    assert bench.engine.recover() == ()
+    with pytest.raises(DeviceHeld):
+        bench.attach(request(), owner=OTHER, path=OTHER_PATH)
+    assert bench.engine.detach(OWNER.key) is not None
+
+
+def test_detach_after_the_namespace_is_gone(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(request("eth1", new_name="a"), request("eth2", new_name="b"))
+    bench.world.remove_path(PATH)
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+    bench.nothing_left()
+    assert len(bench.world.namespaces) == 2
+
+
+def tamper(fake: FakeLink) -> None:
+    """All that a pod with CAP_NET_ADMIN can do to a link."""
+    settings = fake.link.settings._replace(
+        name="mine", mtu=9000, mac="02:bb:00:00:00:01", alias="eth0", flags=0x200, txqlen=1, group=9
+    )
+    fake.link = fake.link._replace(settings=settings, altnames=("evil", "eth2"), xdp=(("skb", 7),))
+    fake.tcx = [("ingress", 8)]
+    fake.addresses = [Address(2, "6.6.6.6", 32)]
+
+
+def test_what_the_pod_did_to_the_link_is_undone(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(FULL)
+    tamper(bench.first)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.notes == ()
+    assert bench.at_home() == before
+
+
+def test_links_stacked_on_it_by_the_pod_are_deleted(bench: Bench) -> None:
+    bench.attach(FULL)
+    cookie = bench.world.paths[PATH]
+    spy = bench.world.add_link("spy", namespace=cookie, kind="macvlan")
+    spy.link = spy.link._replace(lower=bench.first.ifindex)
+    bench.first.link = bench.first.link._replace(uppers=("spy",))
+    bench.engine.detach(OWNER.key)
+    assert not bench.world.namespaces[cookie]
+
+
+def test_a_taken_home_name_gives_a_fall_back_and_says_so(bench: Bench) -> None:
+    bench.attach(FULL)
+    thief = bench.world.add_link("eth1", altnames=("eth1-alt",))
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.devices == ("eth1_0",)
+    assert "came home as eth1_0" in release.notes[0]
+    assert release.complete
+    assert thief.link.name == "eth1"
+    assert (
+        bench.first.link.settings._replace(name="eth1")
+        == configured(World(), "eth1", 1).link.settings
+    )
+
+
+def test_an_address_that_moved_on_is_not_taken_back(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.second.addresses.append(Address(2, "10.0.1.1", 24))
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert "10.0.1.1/24 is on another link" in release.notes[0]
+    assert "10.0.1.1" not in [each.address for each in bench.first.addresses]
+
+
+def test_a_destroyed_link_is_reported_and_forgotten(bench: Bench) -> None:
+    bench.attach(FULL)
+    del bench.world.namespaces[bench.world.paths[PATH]][bench.first.ifindex]
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert "eth1 is lost" in release.notes[0]
+    assert release.complete
+    bench.nothing_left()
+
+
+def test_a_link_made_anew_under_name_and_ifindex_is_not_taken(bench: Bench) -> None:
+    bench.attach(FULL)
+    cookie = bench.world.paths[PATH]
+    del bench.world.namespaces[cookie][bench.first.ifindex]
+    forged = bench.world.add_link("net1", namespace=cookie)
+    del bench.world.namespaces[cookie][forged.ifindex]
+    identity = forged.link.identity._replace(ifindex=bench.first.ifindex)
+    forged.link = forged.link._replace(identity=identity)
+    bench.world.namespaces[cookie][forged.ifindex] = forged
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.devices == ()
+    assert forged.ifindex in bench.world.namespaces[cookie]
+
+
+def test_hardware_that_the_kernel_returned_is_put_right(bench: Bench) -> None:
+    nic = bench.world.add_link("nic0", kind=None, bus="0000:01:00.0")
+    before = nic.everything()
+    bench.attach(request("nic0", new_name="net1", mtu=1400))
+    assert not bench.journal.pins
+    bench.world.remove_path(PATH)
+    assert bench.kernel.host.link(name="net1") is not None
+    bench.engine.detach(OWNER.key)
+    assert nic.everything() == before
+
+
+def test_a_link_hidden_in_a_further_namespace_is_found(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(FULL)
+    hidden = bench.world.add_namespace("hidden")
+    bench.world.move(
+        bench.world.paths[PATH], bench.first.ifindex, hidden, bench.first.link.settings
+    )
+    del bench.world.paths["hidden"]
+    bench.world.occupied.add(hidden)
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+
+
+def test_a_move_home_that_is_refused_keeps_the_record_and_is_retried(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(FULL)
+    bench.world.fail_at(1, errno.EBUSY)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert not release.complete
+    assert "eth1 is still away" in release.notes[0]
+    assert bench.engine.recover()[0].complete
+    assert bench.at_home() == before
+    bench.nothing_left()
+
+
+def test_a_record_of_an_earlier_boot_is_forgotten(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.kernel.boot_id = "another-boot"
+    release = bench.engine.recover()[0]
+    assert "last start" in release.notes[0]
+    assert not bench.journal.kept
+
+
+def test_check_says_what_differs(bench: Bench) -> None:
+    bench.attach(FULL)
+    assert bench.engine.check(OWNER.key, PATH) == ()
+    tamper(bench.first)
+    bench.first.routes = []
+    found = "\n".join(bench.engine.check(OWNER.key, PATH))
+    for part in (
+        "net1 is called mine",
+        "MTU 9000 instead of 1300",
+        "MAC 02:bb:00:00:00:01 instead of 02:aa:00:00:00:01",
+        "net1 is down",
+        "lost address 192.168.2.2/24",
+        "lost route 10.9.0.0/16 via 192.168.2.1",
+    ):
+        assert part in found
+
+
+def test_reap_takes_only_this_networks_invalid_attachments(bench: Bench) -> None:
+    bench.attach(request("eth1"))
+    foreign = Owner("cni", "another", "c2", "eth0")
+    bench.attach(request("eth2"), owner=foreign, path=OTHER_PATH)
+    assert bench.engine.reap(front="cni", network="net", valid=None) == ()
+    stands = frozenset([("c1", "eth0")])
+    assert bench.engine.reap(front="cni", network="net", valid=stands) == ()
+    reaped = bench.engine.reap(front="cni", network="net", valid=frozenset())
+    assert [each.owner for each in reaped] == [OWNER]
+    assert list(bench.journal.kept) == [foreign.key]
+
+
+def test_an_equal_request_of_the_other_front_end_is_skipped(bench: Bench) -> None:
+    bench.attach(FULL)
+    nri = Owner("nri", "", "c1", "")
+    attachment = bench.engine.attach(nri, PATH, (FULL, request("eth2")), NO_POLICY, POD)
+    assert [lent.home.link.name for lent in attachment.record.devices] == ["eth2"]
+    assert "already attached by cni" in attachment.notes[0]
+
+
+def both() -> tuple[DeviceRequest, ...]:
+    return (FULL, request("eth2", new_name="eth1", addresses=("192.168.3.2/24",)))
+
+
+def count(bench: Bench, act: Callable[[], object]) -> int:
+    start = len(bench.world.events)
+    act()
+    return len(bench.world.events) - start
+
+
+def events_of_attach_and_detach() -> tuple[int, int]:
+    bench = bench_anew()
+    attached = count(bench, lambda: bench.attach(*both()))
+    tamper(bench.first)
+    return attached, count(bench, lambda: bench.engine.detach(OWNER.key))
+
+
+def bench_anew() -> Bench:
+    return bench.__wrapped__()  # type: ignore[attr-defined, no-any-return]
+
+
+CODES = (
+    errno.EBUSY,
+    errno.ENODEV,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EINTR,
+    errno.ENOBUFS,
+)
+
+
+def test_each_change_of_attach_failing_rolls_the_whole_list_back() -> None:
+    attached, _ = events_of_attach_and_detach()
+    for number in range(2, attached):  # 1 and the last are the journal's
+        for code in CODES:
+            bench = bench_anew()
+            before = bench.at_home()
+            bench.world.fail_at(number, code)
+            with pytest.raises((CannotApply, KernelRefused)):
+                bench.attach(*both())
+            assert bench.at_home() == before, (number, code, bench.world.events)
+            bench.nothing_left()
+
+
+RECOVERIES: list[Callable[[Bench], object]] = [
+    lambda b: b.engine.detach(OWNER.key),
+    lambda b: (b.attach(*both()), b.engine.detach(OWNER.key)),
+    lambda b: b.engine.reap(front="cni", network="net", valid=frozenset()),
+    lambda b: (b.world.paths.get(PATH) and b.world.remove_path(PATH), b.engine.recover()),
+]
+
+
+@pytest.mark.parametrize("recovery", RECOVERIES)
+def test_killed_at_each_step_of_attach(recovery: Callable[[Bench], object]) -> None:
+    attached, _ = events_of_attach_and_detach()
+    for number in range(1, attached + 1):
+        bench = bench_anew()
+        before = bench.at_home()
+        bench.world.kill_at(number)
+        with pytest.raises(Killed):
+            bench.attach(*both())
+        bench.journal.locks.clear()
+        recovery(bench)
+        assert bench.at_home() == before, (number, bench.world.events)
+        bench.nothing_left()
+
+
+@pytest.mark.parametrize("recovery", RECOVERIES)
+def test_killed_at_each_step_of_detach(recovery: Callable[[Bench], object]) -> None:
+    _, detached = events_of_attach_and_detach()
+    for number in range(1, detached + 1):
+        bench = bench_anew()
+        before = bench.at_home()
+        bench.attach(*both())
+        tamper(bench.first)
+        bench.world.kill_at(number)
+        with pytest.raises(Killed):
+            bench.engine.detach(OWNER.key)
+        bench.journal.locks.clear()
+        recovery(bench)
+        assert bench.at_home() == before, (number, bench.world.events)
+        bench.nothing_left()
