@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any
         ) -> Attachment: ...
         def detach(self, key: Key) -> Release | None: ...
-        def check(self, key: Key, netns_path: str) -> tuple[str, ...]: ...
+        def check(self, key: Key, netns_path: str, told: Any) -> tuple[str, ...]: ...
         def reap(self, *, front: str, network: str, valid: Any) -> tuple[Release, ...]: ...
         def find(self, request: Any) -> str: ...
         def probe(self) -> None: ...
@@ -78,14 +78,16 @@ def delete(request: Request, engines: Engines, log: Log) -> None:
         _tell(f"DEL {_who(request)}", release, log)
 
 
-def check(request: Request, engines: Engines, log: Log) -> None:
+def check(request: Request, engines: Engines, _log: Log) -> None:
     from cni_netdev.core.errors import DeviceNotFound
 
     wanted = _requests(request) if request.asks_for_something else ()
     if not wanted:
         return
     try:
-        found = engines(request.config.state_dir).check(_key(request), request.netns)
+        found = engines(request.config.state_dir).check(
+            _key(request), request.netns, _told(request)
+        )
     except DeviceNotFound as error:
         raise CniError(codes.UNKNOWN_CONTAINER, error.message, error.details) from error
     if found:
@@ -105,7 +107,7 @@ def gc(request: Request, engines: Engines, log: Log) -> None:
         raise CniError(codes.TRY_AGAIN, "not every device could be brought home", "; ".join(away))
 
 
-def status(request: Request, engines: Engines, log: Log) -> None:
+def status(request: Request, engines: Engines, _log: Log) -> None:
     from cni_netdev.core.devices import parse_devices
     from cni_netdev.core.errors import DeviceNotFound, StateError
 
@@ -120,12 +122,24 @@ def status(request: Request, engines: Engines, log: Log) -> None:
         raise CniError(codes.UNAVAILABLE, error.message, error.details) from error
 
 
+def _told(request: Request) -> dict[str, dict[str, Any]]:
+    """What the final result says of each interface in the pod, ours included."""
+    interfaces = (request.prev_result or {}).get("interfaces")
+    return {
+        each["name"]: each
+        for each in (interfaces if isinstance(interfaces, list) else [])
+        if isinstance(each, dict)
+        and isinstance(each.get("name"), str)
+        and each.get("sandbox") == request.netns
+    }
+
+
 # --- what is asked for, by whom ------------------------------------------------------------------
 
 
 def _requests(request: Request) -> tuple[DeviceRequest, ...]:
     from cni_netdev.core.annotations import find_annotation, parse_annotation
-    from cni_netdev.core.devices import merge_requests, parse_devices
+    from cni_netdev.core.devices import merge_requests, name_in_pod, parse_devices
     from cni_netdev.core.errors import RequestError
 
     groups: list[tuple[DeviceRequest, ...]] = []
@@ -150,7 +164,7 @@ def _requests(request: Request) -> tuple[DeviceRequest, ...]:
     together = merge_requests(*groups)
     first_plugin = request.prev_result is None
     if first_plugin and len(together) == 1 and together[0].new_name is None:
-        together = (together[0]._replace(new_name=request.ifname),)
+        together = (together[0]._replace(new_name=name_in_pod(request.ifname, "CNI_IFNAME")),)
     return together
 
 
@@ -185,8 +199,8 @@ def _key(request: Request) -> Key:
 
 
 def _valid(attachments: Any) -> frozenset[tuple[str, str]] | None:
-    """The list of what stands; None when the runtime gave none, which is not an empty one."""
-    if attachments is ...:
+    """The list of what stands; None when there is none (Go writes a missing one as null)."""
+    if attachments is None:
         return None
     if not isinstance(attachments, list):
         raise CniError(codes.CONFIG, "cni.dev/valid-attachments: must be a list")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ def _answer(environ: Mapping[str, str], text: bytes) -> tuple[dict[str, Any] | N
         return commands.run(call, _engine, log), 0
     except request.CniError as error:
         failure = (error.code, error.message, error.details)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever happens, a runtime gets one document
         failure = _foreseen(error) or _unforeseen(error)
     version = request.best_version(text)
     log("error", f"{environ.get('CNI_COMMAND')}: code {failure[0]}: {failure[1]}")
@@ -115,6 +114,25 @@ def _to_stderr(line: str) -> None:
 
 def entry() -> None:
     """The executable.  Ends without finalisation, which would cost a tenth of a pod's start."""
-    sys.stdout.flush()
-    with open(0, "rb", closefd=False) as stdin, open(1, "wb", buffering=0, closefd=False) as stdout:
+    closed = _occupy_standard_descriptors()
+    with open(0, "rb", closefd=False) as stdin, open(1, "wb", closefd=False) as stdout:
+        if 1 in closed:
+            stdout.close()
         os._exit(main(os.environ, stdin, stdout))
+
+
+def _occupy_standard_descriptors() -> list[int]:
+    """Those of 0, 1 and 2 that were closed, now open on /dev/null.
+
+    Else the next file opened would get such a number, and the answer be written into a record.
+    """
+    closed = []
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            closed.append(descriptor)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+    return closed

@@ -76,7 +76,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[dict[str, Any]]) ->
 
 
 def _cell(value: Any) -> str:
-    if value is None or value == "" or value == []:
+    if value is None or value in ("", []):
         return "-"
     if isinstance(value, list):
         return ", ".join(_cell(each) for each in value)

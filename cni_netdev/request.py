@@ -89,7 +89,7 @@ class Request(NamedTuple):
 
 
 def read(environ: Mapping[str, str], stdin: bytes) -> Request:
-    """The call.  Raises CniError: 4 environment, 6 undecodable, 1 version, 7 and 2 configuration."""
+    """The call.  Raises CniError: 4 environment, 6 decoding, 1 version, 2 and 7 configuration."""
     command = _command(environ)
     conf = _document(stdin)
     version = _version(command, conf)
@@ -114,13 +114,11 @@ def read(environ: Mapping[str, str], stdin: bytes) -> Request:
         version=version,
         network=network,
         config=read_config(conf, strict=command != "DEL"),
-        prev_result=_object(conf, "prevResult") or None,
+        prev_result=_object(conf, "prevResult") if conf.get("prevResult") is not None else None,
         net_devices=runtime.get("netDevices"),
         device_id=runtime.get("deviceID") or conf.get("deviceID"),
         annotations=_annotations(runtime),
-        valid_attachments=conf.get(
-            "cni.dev/valid-attachments", conf.get("cni.dev/attachments", ...)
-        ),
+        valid_attachments=conf.get("cni.dev/valid-attachments", conf.get("cni.dev/attachments")),
     )
 
 
@@ -191,7 +189,7 @@ def _older(version: str, than: str) -> bool:
 
 
 def _empty(command: str, version: str) -> Request:
-    return Request(command, "", "", "", {}, version, "", Config(), None, None, None, None, ...)
+    return Request(command, "", "", "", {}, version, "", Config(), None, None, None, None, None)
 
 
 def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:

@@ -105,10 +105,8 @@ def with_devices(
             ips += [_reported_ip(each.cidr, lent, len(interfaces)) for each in lent.addresses]
             routes += [_reported_route(each) for each in lent.routes]
         interfaces.append(_reported_interface(lent, sandbox))
-    together = {**before, "interfaces": interfaces}
-    for key, values in (("ips", ips), ("routes", routes)):
-        if values:
-            together[key] = values
+    listed = {"interfaces": interfaces, "ips": ips, "routes": routes}
+    together = {**before, **{key: values for key, values in listed.items() if values}}
     return convert(together, version)
 
 

@@ -261,7 +261,7 @@ class FakeNetns:
     def by_bus(self, address: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if each.identity.bus == address)
 
-    def driver_of_bus(self, address: str) -> str | None:
+    def driver_of_bus(self, address: str) -> str | None:  # noqa: ARG002
         return None
 
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
@@ -431,7 +431,7 @@ class FakeJournal:
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         return ()
 
-    def set_aside(self, key: Key) -> str | None:
+    def set_aside(self, key: Key) -> str | None:  # noqa: ARG002
         return None
 
     def sweep(self) -> None:
@@ -439,7 +439,7 @@ class FakeJournal:
             self.unpin(key)
 
     @contextmanager
-    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:  # noqa: ARG002
         if name in self.locks:
             raise LockTimeout(f"{name} is locked")
         self.locks.add(name)

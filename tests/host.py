@@ -41,7 +41,9 @@ def _mount(kind: str, target: str) -> None:
 
 def run(*command: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
     """The output of a program that must succeed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, env=env
+    )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -268,6 +270,12 @@ class Host:
 
 def _answer(command: list[str], environ: Mapping[str, str], stdin: str) -> Answer:
     done = subprocess.run(
-        command, env=dict(environ), cwd="/", input=stdin, capture_output=True, text=True, check=False
+        command,
+        env=dict(environ),
+        cwd="/",
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -13,8 +13,20 @@ from typing import Any
 _SYSCTLS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 # Numbers and states that follow the moment or the carrier, not the administrator.
 _PASSING = frozenset(
-    ("ifindex", "operstate", "link_index", "link", "link_netnsid", "flags", "tentative", "stats64")
-    + ("valid_life_time", "preferred_life_time", "dadfailed", "qdisc")
+    (
+        "ifindex",
+        "operstate",
+        "link_index",
+        "link",
+        "link_netnsid",
+        "flags",
+        "tentative",
+        "stats64",
+        "valid_life_time",
+        "preferred_life_time",
+        "dadfailed",
+        "qdisc",
+    )
 )
 _FLAGS = frozenset(("UP", "NOARP", "PROMISC", "ALLMULTI", "MULTICAST", "DYNAMIC", "DEBUG"))
 
@@ -25,7 +37,9 @@ def capture(name: str) -> dict[str, Any]:
     return {
         "link": _lasting(link),
         "flags": sorted(_FLAGS & set(link["flags"])),
-        "addresses": [_lasting(each) for each in _ip("-d", "addr", "show", "dev", name)[0]["addr_info"]],
+        "addresses": [
+            _lasting(each) for each in _ip("-d", "addr", "show", "dev", name)[0]["addr_info"]
+        ],
         "routes": [_lasting(each) for family in ("-4", "-6") for each in _routes(family, name)],
         "neighbours": _sorted(_ip("neigh", "show", "dev", name, "nud", "permanent")),
         "proxies": _sorted(each for each in _ip("neigh", "show", "proxy") if each["dev"] == name),

@@ -58,7 +58,7 @@ def _load() -> Messages:
 
 
 def _with_newer_attributes(ifinfmsg: Any) -> Any:
-    """``ifinfmsg`` with the attributes of linux/if_link.h that pyroute2 0.9.7 lacks (from 62 on)."""
+    """``ifinfmsg`` with the attributes of linux/if_link.h that pyroute2 0.9.7 lacks, from 62 on."""
     newer = (
         ("IFLA_DEVLINK_PORT", "hex"),
         ("IFLA_GSO_IPV4_MAX_SIZE", "uint32"),

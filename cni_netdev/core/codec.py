@@ -78,7 +78,7 @@ def _shape(made: Any, **nested: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _plain_types(annotation: str) -> tuple[type, ...]:
-    """From the text of an annotation as the model writes them (``str | None``, ``Literal[...]``)."""
+    """From the text of an annotation as the model writes them: ``str | None``, ``Literal``."""
     text = annotation.removeprefix("ForwardRef('").removesuffix("')")
     if text == "int":
         return (int,)

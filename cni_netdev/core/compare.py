@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.plan import IP6_RT_PRIO_USER
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from cni_netdev.core.ports import Netns
 
 
-def differences(record: Record, pod: Netns) -> tuple[str, ...]:
+Told = Mapping[str, Mapping[str, object]]
+
+
+def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
     """A sentence for each difference between the record and the pod's namespace.
 
     Judged: name, MTU, MAC, up, and that the addresses and routes given are there.  What a later
-    plugin or the pod added is not ours to judge (CNI spec, CHECK).
+    plugin added, or told to have set (``mac``, ``mtu`` by name), is not ours to judge (CNI spec,
+    CHECK).
     """
     found: list[str] = []
     for lent in record.devices:
@@ -25,19 +30,19 @@ def differences(record: Record, pod: Netns) -> tuple[str, ...]:
                 f"{lent.expected.name} (the host's {lent.home.link.name}) is not in the pod"
             )
         else:
-            found.extend(_settings(lent, link))
+            found.extend(_settings(lent, link, told.get(lent.expected.name, {})))
             found.extend(_contents(lent, link, pod))
     return tuple(found)
 
 
-def _settings(lent: Lent, link: Link) -> list[str]:
+def _settings(lent: Lent, link: Link, told: Mapping[str, object]) -> list[str]:
     want, have = lent.expected, link.settings
     found = []
     if have.name != want.name:
         found.append(f"{want.name} is called {have.name}")
-    if have.mtu != want.mtu:
+    if have.mtu not in (want.mtu, told.get("mtu")):
         found.append(f"{want.name} has MTU {have.mtu} instead of {want.mtu}")
-    if have.mac != want.mac:
+    if have.mac not in (want.mac, told.get("mac")):
         found.append(f"{want.name} has MAC {have.mac} instead of {want.mac}")
     if have.up != want.up:
         found.append(f"{want.name} is {'up' if have.up else 'down'}")

@@ -86,6 +86,14 @@ def merge_requests(*groups: tuple[DeviceRequest, ...]) -> tuple[DeviceRequest, .
     return together
 
 
+def name_in_pod(name: str, where: str) -> str:
+    """The name if a link in a pod may have it.  Raises RequestError."""
+    try:
+        return _new_name(name)
+    except ValueError as error:
+        raise RequestError((Fault(where, str(error)),)) from None
+
+
 def nearest(key: str, known: tuple[str, ...]) -> str:
     """``; did you mean mtu?`` or the list of keys, for the end of a message."""
     from difflib import get_close_matches

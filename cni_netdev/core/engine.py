@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
 from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve, selects
+from cni_netdev.core.compare import Told, differences
 from cni_netdev.core.errors import (
     CannotApply,
     DeviceHeld,
@@ -25,7 +26,6 @@ from cni_netdev.core.errors import (
     RecordUnreadable,
 )
 from cni_netdev.core.execute import Runner
-from cni_netdev.core.compare import differences
 from cni_netdev.core.model import Lent, NetnsRef, Owner, Record, Snapshot
 from cni_netdev.core.restore import Release, Restorer, lock_of_link
 
@@ -69,14 +69,14 @@ class Injector:
             target = self._kernel.open(netns_path)
             try:
                 self._refuse_host(target, netns_path)
-                done = self._already(owner, target, requests)
-                attachment = done or self._attach(
-                    owner, NetnsRef(netns_path, target.cookie), target, requests, policy, pod
-                )
+                wanted, notes = self._wanted(owner, requests)
+                record = self._already(owner, target, wanted)
+                if record is None:
+                    where = NetnsRef(netns_path, target.cookie)
+                    record = self._attach(owner, where, target, wanted, policy, pod)
             finally:
                 target.close()
-        self._reap_dead(besides=owner.key)
-        return attachment
+        return Attachment(record, (*notes, *self._reap_dead(besides=owner.key)))
 
     def _refuse_host(self, target: Netns, path: str) -> None:
         if target.cookie == self._kernel.host.cookie:
@@ -87,8 +87,8 @@ class Injector:
 
     def _already(
         self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
-    ) -> Attachment | None:
-        """The attachment if it stands; a half-made or dead one is cleared away first."""
+    ) -> Record | None:
+        """The record if it stands; a half-made or dead one is cleared away first."""
         record = self._journal.read(owner.key)
         if record is None:
             return None
@@ -101,9 +101,9 @@ class Injector:
                     "; ".join(release.notes),
                 )
             return None
-        wishes = tuple(lent.request for lent in record.devices)
-        if len(wishes) == len(requests) and all(map(type(wishes[0]).same_wish, wishes, requests)):
-            return Attachment(record)
+        wishes = [lent.request.wish for lent in record.devices]
+        if wishes == [request.wish for request in requests]:
+            return record
         raise CannotApply(
             f"attachment {owner} already holds {_names(record)} by another request",
             "detach it (DEL) before asking for something else",
@@ -117,13 +117,12 @@ class Injector:
         requests: tuple[DeviceRequest, ...],
         policy: Policy,
         pod: Pod,
-    ) -> Attachment:
-        wanted, notes = self._wanted(owner, requests)
+    ) -> Record:
         with ExitStack() as locks:
-            links = self._locked(owner, wanted, locks)
+            links = self._locked(owner, requests, locks)
             snapshots = tuple(self._snapshot(link) for link in links)
-            admit_all(wanted, snapshots, policy, pod)
-            devices = tuple(map(plan.lend, wanted, snapshots))
+            admit_all(requests, snapshots, policy, pod)
+            devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, target)
             strip = runner.check(devices)
             record = Record(owner, where, self._kernel.boot_id, complete=False, devices=devices)
@@ -137,7 +136,7 @@ class Injector:
             except Exception as error:
                 self._roll_back(record, target, error)
                 raise
-        return Attachment(record, notes)
+        return record
 
     def _roll_back(self, record: Record, target: Netns, error: Exception) -> None:
         release = self._restorer.release(record, links_locked=True, namespace=target)
@@ -162,7 +161,7 @@ class Injector:
             other = record.owner
             if other.sandbox == owner.sandbox and other.key != owner.key and record.complete:
                 for lent in record.devices:
-                    if lent.request.same_wish(request):
+                    if lent.request.wish == request.wish:
                         return other
         return None
 
@@ -252,8 +251,8 @@ class Injector:
                 )
             else:
                 release = self._restorer.release(record) if record else None
-        self._reap_dead(besides=key)
-        return release
+        notes = self._reap_dead(besides=key)
+        return release._replace(notes=(*release.notes, *notes)) if release else None
 
     def reap(
         self, *, front: str, network: str, valid: frozenset[tuple[str, str]] | None
@@ -263,6 +262,7 @@ class Injector:
         valid: (sandbox, ifname) of this network's attachments that stand; None: not known, and
         then nothing is taken out of a live namespace.
         """
+        self._journal.sweep()
         releases = []
         for record in self._journal.records():
             owner = record.owner
@@ -279,10 +279,23 @@ class Injector:
         self._journal.sweep()
         return tuple(release for release in releases if release is not None)
 
-    def _reap_dead(self, besides: Key) -> None:
+    def _reap_dead(self, besides: Key) -> tuple[str, ...]:
+        """Recover others' dead records in passing; their trouble is told, not made the caller's."""
+        notes: list[str] = []
         for record in self._journal.records():
-            if record.owner.key != besides:
-                self._recover_if_dead(record)
+            if record.owner.key == besides:
+                continue
+            try:
+                release = self._recover_if_dead(record)
+            except NetdevError as error:
+                notes.append(f"recovering {record.owner}: {error.message}")
+            else:
+                notes += (
+                    [f"recovering {record.owner}: {note}" for note in release.notes]
+                    if release
+                    else []
+                )
+        return tuple(notes)
 
     def _recover_if_dead(self, record: Record) -> Release | None:
         return None if self.alive(record) else self._recover(record, even_if_alive=False)
@@ -309,9 +322,10 @@ class Injector:
 
     # --- looking -----------------------------------------------------------------------------
 
-    def check(self, key: Key, netns_path: str) -> tuple[str, ...]:
+    def check(self, key: Key, netns_path: str, told: Told) -> tuple[str, ...]:
         """What differs from the record, a sentence each; empty when all is as it was made.
 
+        told: by name in the pod, the MAC and MTU that later plugins report to have set.
         Raises DeviceNotFound when there is no complete record of the attachment.
         """
         record = self._journal.read(key)
@@ -321,7 +335,7 @@ class Injector:
         try:
             if target.cookie != record.netns.cookie:
                 return (f"{netns_path} is not the namespace that the devices were attached to",)
-            return differences(record, target)
+            return differences(record, target, told)
         finally:
             target.close()
 

@@ -34,7 +34,7 @@ _DOES_NOT_FIT = frozenset(
 _MAC_BYTES_WITH_COLONS = 17
 
 
-def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:
+def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # noqa: C901, PLR0912 - a table
     """Do one step to the link with this ifindex in ``here``; ``target`` is where a Move goes."""
     match step:
         case plan.Move(_, before, after):

@@ -13,7 +13,7 @@ elsewhere the record's boot id tells.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from cni_netdev.core import codec, locks
@@ -79,9 +79,14 @@ class FileJournal:
             raise _cannot("write", path, error) from error
 
     def forget(self, key: Key) -> None:
+        """The caller holds the attachment's lock, so that a temporary file is a dead writer's."""
         path = self._path(key)
+        unfinished = os.path.basename(path) + "."
         try:
             _unlink(path)
+            for name in self._names():
+                if name.startswith(unfinished) and name.endswith(_TEMPORARY):
+                    _unlink(f"{self._records}/{name}")
         except OSError as error:
             raise _cannot("remove", path, error) from error
 
@@ -134,11 +139,7 @@ class FileJournal:
         for pin in self._pins.names():
             if pin + _SUFFIX not in kept:
                 self._pins.drop(pin, self.lock("pins"))
-        for name in ("records", "locks"):
-            try:
-                os.rmdir(f"{self._directory}/{name}")
-            except OSError:
-                continue  # it is in use, or was never there
+        locks.sweep(f"{self._directory}/locks")
 
     # --- locks and pins ----------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class FileJournal:
             found = os.lstat(self._directory)
             if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
                 raise StateError(
-                    f"state directory {self._directory} belongs to another user or others may write it",
+                    f"state directory {self._directory} is another user's, or others may write it",
                     "records say which links to move: make it 0700 and root's",
                 )
             if not os.path.isdir(self._directory) or os.path.islink(self._directory):
@@ -217,10 +218,8 @@ def _write_new(path: str, data: bytes) -> None:
 
 
 def _unlink(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
 
 
 def _runs(pid: str) -> bool:

@@ -36,6 +36,20 @@ def release(path: str, fd: int) -> None:
         os.close(fd)
 
 
+def sweep(directory: str) -> None:
+    """Remove the files that killed holders left; those in use stay."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        try:
+            release(path, acquire(path, 0))
+        except LockTimeout:
+            continue
+
+
 def _acquire(path: str, deadline: float) -> int:
     pause = _FIRST_PAUSE
     while True:

@@ -66,9 +66,10 @@ class DeviceRequest(NamedTuple):
     source: Source = "config"
     where: str = ""
 
-    def same_wish(self, other: DeviceRequest) -> bool:
-        """Whether both ask for the same, wherever they were written."""
-        return self._replace(source="config", where="") == other._replace(source="config", where="")
+    @property
+    def wish(self) -> DeviceRequest:
+        """What it asks for, without where that was written: to compare with another's."""
+        return self._replace(source="config", where="")
 
 
 class Address(NamedTuple):

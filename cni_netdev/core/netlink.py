@@ -35,7 +35,7 @@ _DUMP_TRIES = 5
 
 
 class Connection:
-    """A socket to rtnetlink in the namespace of the calling thread.  Not for two threads at once."""
+    """A socket to rtnetlink in the calling thread's namespace.  Not for two threads at once."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC

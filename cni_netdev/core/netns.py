@@ -57,19 +57,19 @@ def open_namespace(path: str) -> Handle:
             "the runtime must pass the path of the pod's namespace, as /var/run/netns/NAME",
         ) from error
     try:
-        if fcntl.ioctl(fd, _NS_GET_NSTYPE) != CLONE_NEWNET:
-            raise NetnsError(f"{path!r} is a namespace of another type, not a network namespace")
-        return Handle(fd, cookie_of(fd))
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+        cookie = cookie_of(fd) if kind == CLONE_NEWNET else 0
     except OSError as error:
         os.close(fd)
         raise NetnsError(f"{path!r} is no network namespace: {error.strerror}") from error
-    except NetnsError:
+    if not cookie:
         os.close(fd)
-        raise
+        raise NetnsError(f"{path!r} is a namespace of another type, not a network namespace")
+    return Handle(fd, cookie)
 
 
 def cookie_of(fd: int) -> int:
-    """SO_NETNS_COOKIE of the namespace open at ``fd``.  Raises OSError when it cannot be entered."""
+    """SO_NETNS_COOKIE of the namespace open at ``fd``.  Raises OSError if it cannot be entered."""
     with inside(fd):
         return _own_cookie()
 

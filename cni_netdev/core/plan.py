@@ -200,10 +200,9 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
-    routes = [
-        (n, SetRoute("pod", route, True)) for n, lent in enumerate(devices) for route in lent.routes
-    ]
-    steps.extend(sorted(routes, key=lambda step: _needs_another_route(step[1].route)))
+    routes = [(position, route) for position, lent in enumerate(devices) for route in lent.routes]
+    routes.sort(key=lambda each: _needs_another_route(each[1]))
+    steps.extend((position, SetRoute("pod", route, True)) for position, route in routes)
     return steps
 
 
@@ -333,9 +332,11 @@ def _down(settings: LinkSettings) -> LinkSettings:
 def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
     steps: list[Step] = []
     had, has = dict(home.link.xdp), dict(now.link.xdp)
-    for mode in sorted(had.keys() | has.keys()):
-        if had.get(mode) != has.get(mode):
-            steps.append(Xdp("host", mode, has.get(mode, 0), had.get(mode, 0)))
+    steps.extend(
+        Xdp("host", mode, has.get(mode, 0), had.get(mode, 0))
+        for mode in sorted(had.keys() | has.keys())
+        if had.get(mode) != has.get(mode)
+    )
     steps.extend(RemoveTcx("host", *each) for each in now.tcx if each not in home.tcx)
     return steps
 

@@ -6,10 +6,11 @@ The engine is logic over these two.  ``netlink``/``netns`` and ``journal`` are t
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cni_netdev.core.model import (
         Address,
         Identity,

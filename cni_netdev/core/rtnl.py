@@ -188,8 +188,8 @@ def address_from(message: Any) -> Address | None:
     proto = attributes.get("IFA_PROTO", 0)
     if not flags & IFA_F_PERMANENT or proto == IFLA_PROTO_KERNEL_LL:
         return None
-    local = attributes.get("IFA_LOCAL", attributes.get("IFA_ADDRESS"))
-    other = attributes.get("IFA_ADDRESS")
+    other = attributes["IFA_ADDRESS"]
+    local: str = attributes.get("IFA_LOCAL") or other
     return Address(
         family=message["family"],
         address=local,

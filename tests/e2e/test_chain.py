@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.host import Host
 from tests.linkstate import capture, differences, everything
+
+if TYPE_CHECKING:
+    from tests.host import Host
 
 pytestmark = pytest.mark.e2e
 

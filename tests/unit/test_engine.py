@@ -386,10 +386,10 @@ def test_a_record_of_an_earlier_boot_is_forgotten(bench: Bench) -> None:
 
 def test_check_says_what_differs(bench: Bench) -> None:
     bench.attach(FULL)
-    assert bench.engine.check(OWNER.key, PATH) == ()
+    assert bench.engine.check(OWNER.key, PATH, {}) == ()
     tamper(bench.first)
     bench.first.routes = []
-    found = "\n".join(bench.engine.check(OWNER.key, PATH))
+    found = "\n".join(bench.engine.check(OWNER.key, PATH, {}))
     for part in (
         "net1 is called mine",
         "MTU 9000 instead of 1300",
@@ -467,11 +467,16 @@ def test_each_change_of_attach_failing_rolls_the_whole_list_back() -> None:
             bench.nothing_left()
 
 
+def end_the_pod(bench: Bench) -> None:
+    bench.world.remove_path(PATH)
+    bench.engine.recover()
+
+
 RECOVERIES: list[Callable[[Bench], object]] = [
     lambda b: b.engine.detach(OWNER.key),
     lambda b: (b.attach(*both()), b.engine.detach(OWNER.key)),
     lambda b: b.engine.reap(front="cni", network="net", valid=frozenset()),
-    lambda b: (b.world.paths.get(PATH) and b.world.remove_path(PATH), b.engine.recover()),
+    end_the_pod,
 ]
 
 
