@@ -136,6 +136,9 @@ class Host:
             _mount("sysfs", "/sys")
             os.mkdir("/run/netns")
             run("ip", "link", "set", "lo", "up")
+            # Without duplicate address detection a link is settled as soon as it is set.
+            for which in ("all", "default"):
+                Path(f"/proc/sys/net/ipv6/conf/{which}/accept_dad").write_text("0")
             yield cls(directory)
         finally:
             for fd in home:

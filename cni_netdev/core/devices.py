@@ -117,6 +117,7 @@ class _Object:
         self._where = where
         self._faults = faults
         self._value: dict[str, object] = {}
+        self.readable = isinstance(value, dict)
         if not isinstance(value, dict):
             faults.append(Fault(where, f"must be an object, not {shown(value)}"))
             return
@@ -185,6 +186,8 @@ class _Device(_Object):
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]
+        if not self.readable:
+            return Selector("name", "")
         if len(given) != 1:
             many = f"{' and '.join(given)} are given" if given else "none is given"
             self.fault("", f"exactly one of {', '.join(_SELECTORS)} must name the link; {many}")

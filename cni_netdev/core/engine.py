@@ -88,12 +88,15 @@ class Injector:
     def _already(
         self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
     ) -> Record | None:
-        """The record if it stands; a half-made or dead one is cleared away first."""
+        """The record if it stands; one that is half made, dead or untrue by now is undone first."""
         record = self._journal.read(owner.key)
         if record is None:
             return None
         alive = record.boot_id == self._kernel.boot_id and record.netns.cookie == target.cookie
-        if not (alive and record.complete):
+        wishes = [lent.request.wish for lent in record.devices]
+        same = wishes == [request.wish for request in requests]
+        stands = alive and record.complete
+        if not stands or (same and differences(record, target, {})):
             release = self._restorer.release(record)
             if not release.complete:
                 raise CannotApply(
@@ -101,8 +104,7 @@ class Injector:
                     "; ".join(release.notes),
                 )
             return None
-        wishes = [lent.request.wish for lent in record.devices]
-        if wishes == [request.wish for request in requests]:
+        if same:
             return record
         raise CannotApply(
             f"attachment {owner} already holds {_names(record)} by another request",

@@ -59,29 +59,38 @@ class Pins:
     def drop(self, name: str, lock: AbstractContextManager[None]) -> None:
         """Let a namespace go; nothing happens when there is no such pin."""
         path = f"{self._directory}/{name}"
-        if not os.path.lexists(path):
+        if not os.path.exists(self._directory):
             return
         try:
             with lock:
                 if self.path(name):
                     libc.umount(path, _MNT_DETACH)
-                os.unlink(path)
-                if not os.listdir(self._directory):
-                    libc.umount(self._directory, _MNT_DETACH)
-                    os.rmdir(self._directory)
+                if os.path.lexists(path):
+                    os.unlink(path)
+                self._unmount_if_empty()
         except FileNotFoundError:
-            return  # somebody else dropped it in the same moment
+            return  # somebody else dropped the last one in the same moment
         except OSError as error:
             raise _state_error(f"drop the pin at {path}", error) from error
 
+    def _unmount_if_empty(self) -> None:
+        if os.listdir(self._directory):
+            return
+        if self._mounted():
+            libc.umount(self._directory, _MNT_DETACH)
+        os.rmdir(self._directory)
+
     def _mount(self) -> None:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        parent = os.path.dirname(self._directory)
-        if os.stat(self._directory).st_dev != os.stat(parent).st_dev:
+        if self._mounted():
             return
         flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
         libc.mount("cni-netdev-pins", self._directory, "tmpfs", flags, "mode=0700,size=1m")
         libc.mount("", self._directory, None, _MS_PRIVATE)
+
+    def _mounted(self) -> bool:
+        parent = os.path.dirname(self._directory)
+        return os.stat(self._directory).st_dev != os.stat(parent).st_dev
 
 
 def _same(path: str, fd: int) -> bool:

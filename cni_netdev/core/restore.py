@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
-from cni_netdev.core.errors import KernelRefused, NetdevError, NetnsError
+from cni_netdev.core.errors import KernelRefused, NetdevError, NetnsError, StateError
 from cni_netdev.core.execute import perform
 from cni_netdev.core.model import Snapshot
 
@@ -58,20 +58,37 @@ class Restorer:
         already; it stays open.
         """
         if record.boot_id != self._kernel.boot_id:
-            self._finish(record)
             note = (
-                f"the record of {record.owner} was made before the machine's last start: forgotten"
+                f"the record of {record.owner} is from before the last boot: forgotten"
             )
-            return Release(record.owner, (), (note,), complete=True)
+            return self._finished(record, Release(record.owner, (), (note,), complete=True))
         with ExitStack() as locks:
             if not links_locked:
                 for name in sorted(lock_of_link(lent.home.link) for lent in record.devices):
                     locks.enter_context(self._journal.lock(name))
+            marked = self._mark(record)
             release = _Return(self._kernel, self._journal, record, namespace).run()
-            if release.complete:
-                self._finish(record)
-            elif record.complete:
+            release = release._replace(notes=(*marked, *release.notes))
+            return self._finished(record, release) if release.complete else release
+
+    def _mark(self, record: Record) -> tuple[str, ...]:
+        """Before the first change: what is half taken back must not be taken for attached.
+
+        A full disk keeps no link in a pod; then the record merely looks whole for longer.
+        """
+        if record.complete:
+            try:
                 self._journal.write(record._replace(complete=False))
+            except StateError as error:
+                return (error.message,)
+        return ()
+
+    def _finished(self, record: Record, release: Release) -> Release:
+        try:
+            self._finish(record)
+        except StateError as error:
+            notes = (*release.notes, f"all is home, but {error.message}")
+            return release._replace(notes=notes, complete=False)
         return release
 
     def _finish(self, record: Record) -> None:

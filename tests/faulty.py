@@ -1,0 +1,99 @@
+"""The real plugin, killed or refused at a chosen event, without hooks in its code.
+
+``install`` puts an executable beside the real one's place that patches the seams through which
+every change goes: ``Connection.request`` (each netlink message), the journal's writes and removals,
+and the pins.  Environment variables, which cnitool passes on, choose the event:
+
+NETDEV_KILL_AT=n:before or n:after    SIGKILL around the n-th event
+NETDEV_FAIL_AT=n:ERRNO                the n-th netlink message is refused instead of sent
+NETDEV_TRACE=file                     a line for each event, to count them
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_EXECUTABLE = """\
+#!{python} -IS
+import sys
+
+sys.path[1:1] = {paths!r}
+from tests.faulty import patch
+
+patch()
+from cni_netdev.main import entry
+
+entry()
+"""
+
+
+def install(bin_dir: Path) -> None:
+    """Replace the plugin in ``bin_dir``."""
+    from cni_netdev import install as real
+
+    text = _EXECUTABLE.format(python=sys.executable, paths=real._library_paths())
+    target = bin_dir / real.PLUGIN
+    target.write_text(text)
+    target.chmod(0o755)
+
+
+class _Events:
+    """Counts events and does what the environment says at one of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.kill_at, _, self.when = os.environ.get("NETDEV_KILL_AT", "0:").partition(":")
+        self.fail_at, _, self.errno = os.environ.get("NETDEV_FAIL_AT", "0:").partition(":")
+        self.trace = os.environ.get("NETDEV_TRACE")
+
+    def around(self, what: str, act: Callable[[], Any]) -> Any:
+        self.count += 1
+        if self.trace:
+            with open(self.trace, "a", encoding="utf-8") as file:
+                file.write(f"{what}\n")
+        mine = str(self.count) == self.kill_at
+        if mine and self.when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if str(self.count) == self.fail_at and what.startswith("netlink"):
+            from cni_netdev.core.errors import KernelRefused
+
+            raise KernelRefused("injected", int(self.errno))
+        try:
+            return act()
+        finally:
+            if mine and self.when == "after":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def patch() -> None:
+    """Put the events in front of the seams."""
+    from cni_netdev.core.journal import FileJournal
+    from cni_netdev.core.netlink import Connection
+
+    events = _Events()
+    request = Connection.request
+
+    def counted_request(self: Connection, what: str, *rest: Any) -> Any:
+        return events.around(f"netlink {what}", lambda: request(self, what, *rest))
+
+    Connection.request = counted_request  # type: ignore[method-assign, assignment]
+    for name in ("write", "forget", "pin", "unpin"):
+        _count(FileJournal, name, events)
+    for name in ("rename", "unlink"):
+        _count(os, name, events)
+
+
+def _count(owner: Any, name: str, events: _Events) -> None:
+    real = getattr(owner, name)
+
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        return events.around(name, lambda: real(*arguments, **keywords))
+
+    setattr(owner, name, counted)

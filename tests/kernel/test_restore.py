@@ -1,0 +1,381 @@
+"""What comes home, on the real kernel: every kind, whatever the pod did, whatever the host did."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_netdev.core import netns
+from cni_netdev.core.devices import parse_devices
+from cni_netdev.core.engine import Injector
+from cni_netdev.core.errors import DeviceHeld
+from cni_netdev.core.journal import FileJournal
+from cni_netdev.core.kernel import SystemKernel
+from cni_netdev.core.model import Owner
+from cni_netdev.core.policy import Pod as PodOfPolicy
+from cni_netdev.core.policy import parse_policy
+from tests import bpf_programs
+from tests.linkstate import capture, differences, everything
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_mock import MockerFixture
+
+    from cni_netdev.core.restore import Release
+    from tests.host import Host, Pod
+
+pytestmark = pytest.mark.kernel
+
+OWNER = Owner("cni", "net", "c1", "eth0")
+
+
+class Node:
+    """The engine on the test's host."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.kernel = SystemKernel()
+        self.journal = FileJournal()
+        self.engine = Injector(self.kernel, self.journal)
+
+    def attach(
+        self, pod: Pod, *devices: dict[str, object], owner: Owner = OWNER, policy: object = None
+    ) -> None:
+        requests = parse_devices(list(devices), "config", "devices")
+        rules = parse_policy(policy or {})
+        self.engine.attach(owner, pod.path, requests, rules, PodOfPolicy())
+
+    def detach(self, owner: Owner = OWNER) -> Release:
+        release = self.engine.detach(owner.key)
+        assert release is not None
+        return release
+
+
+@pytest.fixture
+def node(host: Host) -> Iterator[Node]:
+    made = Node(host)
+    yield made
+    made.kernel.close()
+
+
+MAKE: dict[str, Callable[[Host], object]] = {
+    "veth": lambda host: host.veth("nic1"),
+    "ifb": lambda host: host.ip("link add nic1 type ifb"),
+    "macvlan": lambda host: (
+        host.veth("below"),
+        host.ip("link add nic1 link below type macvlan mode bridge"),
+    ),
+    "tun": lambda host: host.ip("tuntap add dev nic1 mode tun"),
+    "tap": lambda host: host.ip("tuntap add dev nic1 mode tap"),
+    "vxlan": lambda host: host.ip("link add nic1 type vxlan id 7 local 127.0.0.1 dstport 4789"),
+}
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("end", ["detach", "netns deleted", "tampered and deleted"])
+def test_every_kind_comes_home(node: Node, kind: str, end: str) -> None:
+    MAKE[kind](node.host)
+    for arguments in ("link set nic1 mtu 1400 up", "addr add 10.0.0.1/24 dev nic1"):
+        node.host.ip(arguments)
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1", "address": "192.168.2.2/24"})
+    assert pod.addresses("net1") == ["192.168.2.2/24"]
+    if end == "tampered and deleted":
+        pod.ip("link set net1 down")
+        pod.ip("link set net1 name mine alias forged mtu 1300")
+    if end != "detach":
+        pod.delete()
+    release = node.detach()
+    assert (release.devices, release.notes) == (("nic1",), ())
+    assert differences(before, capture("nic1")) == []
+    assert node.host.left_over() == []
+
+
+def test_what_a_pod_did_is_undone(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1", "keep_addresses": True})
+    for arguments in (
+        "link set net1 down",
+        "link set net1 name mine mtu 1300 address 02:bb:00:00:00:01 alias nic9 txqlen 3 group 9",
+        "link set mine gso_max_size 10000 gro_max_size 10000 promisc on allmulticast on arp off up",
+        "link property add dev mine altname planted",
+        "link property del dev mine altname nic1alt",
+        "addr add 6.6.6.6/32 dev mine",
+        "link add bridge1 type bridge",
+        "link set mine master bridge1",
+    ):
+        pod.ip(arguments)
+    pod.run("sysctl", "-qw", "net.ipv4.conf.mine.rp_filter=0", "net.ipv6.conf.mine.disable_ipv6=1")
+    release = node.detach()
+    assert release.notes == ()
+    assert differences(before, capture("nic1")) == []
+    assert "bridge1" in pod.names()
+
+
+def test_links_that_the_pod_stacked_on_it_are_gone(node: Node) -> None:
+    node.host.veth("nic1", "peer1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"}, {"name": "peer1"})
+    pod.ip("link add spy1 link nic1 type macvlan mode passthru")
+    pod.ip("link add spy2 link peer1 type macvlan")
+    node.detach()
+    assert pod.names() == ["lo"]
+    assert {"nic1", "peer1"} <= set(node.host.names())
+
+
+def test_uppers_and_masters_of_the_host_survive_when_a_rule_lifts_the_guard(node: Node) -> None:
+    node.host.veth("nic1")
+    node.host.ip("link add br0 type bridge")
+    node.host.ip("link set nic1 master br0")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"}, policy={"rules": [{"allow": {"names": ["nic1"]}}]})
+    node.detach()
+    assert before["link"]["master"] == "br0"
+    assert differences(before, capture("nic1")) == []
+
+
+def test_two_links_swap_names_and_swap_back(node: Node) -> None:
+    for number in (1, 2):
+        node.host.configured(f"nic{number}", number)
+    before = everything()
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "nic2"}, {"name": "nic2", "new_name": "nic1"})
+    assert set(pod.names()) == {"lo", "nic1", "nic2"}
+    node.detach()
+    assert differences(before, everything()) == []
+
+
+@pytest.mark.parametrize("selector", ["altname", "hwaddr", "kernel_path"])
+def test_selectors(node: Node, selector: str) -> None:
+    node.host.configured("nic1")
+    mac = node.host.json("link show nic1")[0]["address"]
+    device = {
+        "altname": {"name": "nic1alt"},
+        "hwaddr": {"hwaddr": mac.upper()},
+        "kernel_path": {"kernel_path": "/sys/devices/virtual/net/nic1"},
+    }[selector]
+    pod = node.host.pod()
+    node.attach(pod, device)
+    assert pod.names() == ["lo", "nic1"]
+    other = node.host.pod("other")
+    with pytest.raises(DeviceHeld, match="c1/eth0"):
+        node.attach(other, device, owner=OWNER._replace(sandbox="c2"))
+
+
+def test_own_altname_as_new_name_and_altname_taken_in_the_pod(node: Node) -> None:
+    node.host.configured("nic1", 1)
+    node.host.configured("nic2", 2)
+    before = everything()
+    pod = node.host.pod()
+    pod.ip("link add nic2alt type ifb")
+    node.attach(pod, {"name": "nic1", "new_name": "nic1alt"}, {"name": "nic2"})
+    assert set(pod.names()) == {"lo", "nic1alt", "nic2alt", "nic2"}
+    node.detach()
+    assert differences(before, everything()) == []
+
+
+def test_an_ifindex_taken_in_the_pod_does_no_harm(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    ifindex = node.host.json("link show nic1")[0]["ifindex"]
+    pod.ip(f"link add blocker index {ifindex} type ifb")
+    node.attach(pod, {"name": "nic1", "address": "192.168.2.2/24"})
+    assert pod.addresses("nic1") == ["192.168.2.2/24"]
+    node.host.ip(f"link add blocker index {ifindex} type ifb")
+    node.detach()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_the_hosts_name_taken_gives_a_fall_back(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    node.host.ip("link add nic1 type ifb")
+    node.host.ip("link property add dev nic1 altname nic1alt")
+    release = node.detach()
+    assert release.devices == ("nic1_0",)
+    assert "nic1 came home as nic1_0" in release.notes[0]
+    after = capture("nic1_0")
+    assert after["sysctls"] == before["sysctls"]
+    assert [each["local"] for each in after["addresses"]] == [
+        each["local"] for each in before["addresses"]
+    ]
+
+
+def test_an_address_that_another_link_has_by_now_is_left_there(node: Node) -> None:
+    node.host.configured("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    node.host.ip("link add other type ifb")
+    node.host.ip("addr add 10.1.0.1/24 dev other")
+    node.host.ip("link set other up")
+    release = node.detach()
+    assert "10.1.0.1/24 is on another link by now" in " ".join(release.notes)
+    assert "10.1.0.1" not in node.host.ip("addr show nic1")
+
+
+def test_a_destroyed_link_made_anew_is_not_taken(node: Node) -> None:
+    node.host.veth("nic1", "peer1")
+    ifindex = node.host.json("link show nic1")[0]["ifindex"]
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    pod.ip("link delete net1")
+    pod.ip(f"link add net1 index {ifindex} type ifb")
+    release = node.detach()
+    assert "nic1 is lost" in release.notes[0]
+    assert pod.names() == ["lo", "net1"]
+    assert node.host.left_over() == []
+
+
+def test_a_link_hidden_in_a_further_namespace_comes_home(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod, further = node.host.pod(), node.host.pod("further")
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    with further.process() as pid:
+        pod.ip(f"link set net1 netns {pid} name hidden")
+        further.delete()
+        assert node.detach().complete
+    assert differences(before, capture("nic1")) == []
+
+
+# --- BPF ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def inside(pod: Pod) -> Iterator[None]:
+    handle = netns.open_namespace(pod.path)
+    with netns.inside(handle.fd):
+        yield
+    handle.close()
+
+
+def index_of(links: list[dict[str, int]]) -> int:
+    return links[0]["ifindex"]
+
+
+@pytest.mark.parametrize("plant", ["xdp", "xdp link", "tcx", "tcx link"])
+def test_programs_that_the_pod_planted_are_gone(node: Node, plant: str) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    ifindex = index_of(pod.json("link show net1"))
+    held = []
+    with inside(pod):
+        if plant == "tcx":
+            bpf_programs.attach_tcx(ifindex, "ingress")
+            bpf_programs.attach_tcx(ifindex, "egress")
+        elif plant.endswith("link"):
+            held.append(bpf_programs.link(ifindex, plant.split(maxsplit=1)[0]))
+    if plant == "xdp":
+        attach_xdp(pod, ifindex)
+    release = node.detach()
+    assert release.notes == ()
+    assert differences(before, capture("nic1")) == []
+    home = index_of(node.host.json("link show nic1"))
+    assert node.kernel.host.tcx(home) == ()
+    link = node.kernel.host.link(ifindex=home)
+    assert link is not None
+    assert link.xdp == ()
+    for fd in held:
+        os.close(fd)
+
+
+def attach_xdp(pod: Pod, ifindex: int) -> None:
+    from cni_netdev.core import rtnl
+    from cni_netdev.core.kernel import RTM_NEWLINK
+    from cni_netdev.core.netlink import NLM_F_ACK, Connection
+
+    fd = bpf_programs.load("xdp")
+    with inside(pod):
+        connection = Connection()
+    connection.request("plant", rtnl.xdp(ifindex, "skb", fd), RTM_NEWLINK, NLM_F_ACK)
+    connection.close()
+    os.close(fd)
+    assert "xdp" in pod.ip("link show net1")
+
+
+def test_programs_of_the_host_stay(node: Node) -> None:
+    node.host.veth("nic1")
+    ifindex = index_of(node.host.json("link show nic1"))
+    bpf_programs.attach_tcx(ifindex, "ingress")
+    had = node.kernel.host.tcx(ifindex)
+    assert len(had) == 1
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    with inside(pod):
+        bpf_programs.attach_tcx(ifindex, "ingress")
+    node.detach()
+    assert node.kernel.host.tcx(ifindex) == had
+
+
+# --- who notices -------------------------------------------------------------------------------
+
+
+def test_the_next_attach_recovers_a_dead_pods_links(node: Node) -> None:
+    node.host.configured("nic1")
+    node.host.veth("nic2")
+    before = capture("nic1")
+    pod, other = node.host.pod(), node.host.pod("other")
+    node.attach(pod, {"name": "nic1"})
+    pod.delete()
+    node.attach(other, {"name": "nic2"}, owner=OWNER._replace(sandbox="c2"))
+    assert differences(before, capture("nic1")) == []
+
+
+def test_a_pin_keeps_no_other_link_of_a_dead_pod_alive(node: Node) -> None:
+    node.host.veth("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    node.host.ip(f"link add uplink type veth peer name eth0 netns {pod.name}")
+    pod.delete()
+    assert "uplink" in node.host.names()
+    node.engine.recover()
+    # The kernel takes a dead namespace apart in its own time; the event of that is awaited.
+    wait_for(lambda: "uplink" not in node.host.names())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it holds, looking again at each link event; at most ten seconds after the last."""
+    command = ["ip", "monitor", "link"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as events:
+        assert events.stdout is not None
+        while not condition():
+            assert select.select([events.stdout], [], [], 10)[0] or condition()
+            events.stdout.read(4096)
+        events.kill()
+
+
+def test_a_live_pod_is_left_alone(node: Node) -> None:
+    node.host.veth("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    with pod.process():
+        pod.delete()
+        assert node.engine.recover() == ()
+    assert [each.devices for each in node.engine.recover()] == [("nic1",)]
+
+
+def test_links_of_the_host_are_never_listed(node: Node, mocker: MockerFixture) -> None:
+    """Linear cost: only hwaddr may look at every link."""
+    node.host.configured("nic1")
+    pod = node.host.pod()
+    listed = mocker.spy(node.kernel.host, "links")
+    scanned = mocker.spy(type(node.kernel.host._sysfs), "by_inode")
+    node.attach(pod, {"name": "nic1"})
+    node.detach()
+    assert listed.call_count == 0
+    assert scanned.call_count == 0
