@@ -7,15 +7,14 @@ do.  The core is imported only when something has to be done: most pods ask for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev import request as codes
 from cni_netdev import result
 from cni_netdev.request import ANNOTATIONS, CniError, Request
 
+TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from cni_netdev.core.engine import Attachment
     from cni_netdev.core.model import DeviceRequest
@@ -45,8 +44,6 @@ def run(request: Request, engines: Engines, log: Log) -> dict[str, Any] | None:
     Raises CniError, and whatever the core raises.
     """
     verbs = {"ADD": add, "DEL": delete, "CHECK": check, "GC": gc, "STATUS": status}
-    if request.command == "VERSION":
-        return {"cniVersion": request.version, "supportedVersions": list(codes.SUPPORTED)}
     return verbs[request.command](request, engines, log)
 
 

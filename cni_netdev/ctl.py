@@ -77,6 +77,12 @@ def uninstall(bin_dir: Path, drain: bool, state_dir: str) -> None:
         raise click.ClickException(
             f"devices are lent to {held}; end those pods, or use --drain to take them back"
         )
+    unreadable = ", ".join(name for name, _ in system.journal.unreadable())
+    if unreadable:
+        raise click.ClickException(
+            f"unreadable records may tell of a device that is still away: {unreadable}; "
+            "bring it home by hand and remove them"
+        )
     where = bin_dir / installer.PLUGIN
     click.echo(f"removed {where}" if installer.remove(bin_dir) else f"{where} is not there")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from cni_netdev import commands, request, result
 
+TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from cni_netdev.commands import Engine, Log
 
@@ -43,6 +43,8 @@ def main(environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO) -> int:
 def _answer(environ: Mapping[str, str], text: bytes) -> tuple[dict[str, Any] | None, int]:
     log: Log = _log_to(request.Config())
     try:
+        if environ.get("CNI_COMMAND") == "VERSION":
+            return request.versions(text), 0
         call = request.read(environ, text)
         log = _log_to(call.config)
         return commands.run(call, _engine, log), 0

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+TYPE_CHECKING = False  # importing typing for it would cost each pod 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = SUPPORTED[-1]
@@ -28,7 +29,6 @@ _COMMANDS = {
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
     "GC": ("CNI_PATH",),
     "STATUS": (),
-    "VERSION": (),
 }
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # libcni's, for networks and containers
@@ -47,35 +47,82 @@ class CniError(Exception):
         self.details = details
 
 
-class Config(NamedTuple):
+class Config:
     """Our own fields of the conflist's entry, typed; devices and policies not decoded yet."""
 
-    devices: Any = None
-    policy: Any = None
-    policy_file: str = ""
-    state_dir: str = DEFAULT_STATE_DIR
-    agent_socket: str = ""
-    log_file: str = ""
-    log_level: str = "info"
-    report_addresses: bool = False
+    __slots__ = (
+        "agent_socket",
+        "devices",
+        "log_file",
+        "log_level",
+        "policy",
+        "policy_file",
+        "report_addresses",
+        "state_dir",
+    )
+
+    def __init__(
+        self,
+        *,
+        state_dir: str = DEFAULT_STATE_DIR,
+        agent_socket: str = "",
+        log_file: str = "",
+        log_level: str = "info",
+        devices: Any = None,
+        policy: Any = None,
+        policy_file: str = "",
+        report_addresses: bool = False,
+    ) -> None:
+        self.state_dir = state_dir
+        self.agent_socket = agent_socket
+        self.log_file = log_file
+        self.log_level = log_level
+        self.devices = devices
+        self.policy = policy
+        self.policy_file = policy_file
+        self.report_addresses = report_addresses
 
 
-class Request(NamedTuple):
+class Request:
     """One call.  prev_result is None for the first plugin of a list."""
 
-    command: str
-    container_id: str
-    netns: str
-    ifname: str
-    args: dict[str, str]
-    version: str
-    network: str
-    config: Config
-    prev_result: dict[str, Any] | None
-    net_devices: Any
-    device_id: Any
-    annotations: Any
-    valid_attachments: Any
+    __slots__ = (
+        "annotations",
+        "args",
+        "command",
+        "config",
+        "container_id",
+        "device_id",
+        "ifname",
+        "net_devices",
+        "netns",
+        "network",
+        "prev_result",
+        "valid_attachments",
+        "version",
+    )
+
+    def __init__(self, environ: Mapping[str, str], version: str, conf: dict[str, Any]) -> None:
+        """conf: the decoded standard input, checked as far as its version.  Raises CniError."""
+        runtime = _object(conf, "runtimeConfig")
+        self.command = environ["CNI_COMMAND"]
+        strict = self.command != "DEL"
+        self.container_id = environ.get("CNI_CONTAINERID", "")
+        self.netns = environ.get("CNI_NETNS", "")
+        self.ifname = environ.get("CNI_IFNAME", "")
+        self.args = _args(environ.get("CNI_ARGS", "")) if strict else {}
+        self.version = version
+        self.network = _network(conf)
+        self.config = read_config(conf, strict=strict)
+        self.prev_result: dict[str, Any] | None = None
+        if conf.get("prevResult") is not None:
+            self.prev_result = _object(conf, "prevResult")
+        self.net_devices = runtime.get("netDevices")
+        self.device_id = runtime.get("deviceID") or conf.get("deviceID")
+        self.annotations = _annotations(runtime)
+        self.valid_attachments = conf.get(
+            "cni.dev/valid-attachments", conf.get("cni.dev/attachments")
+        )
 
     @property
     def asks_for_something(self) -> bool:
@@ -88,38 +135,20 @@ class Request(NamedTuple):
         )
 
 
+def versions(stdin: bytes) -> dict[str, Any]:
+    """The answer to VERSION, whatever version is asked in.  Raises CniError 6."""
+    version = _stated_version(_document(stdin))
+    return {"cniVersion": version, "supportedVersions": list(SUPPORTED)}
+
+
 def read(environ: Mapping[str, str], stdin: bytes) -> Request:
     """The call.  Raises CniError: 4 environment, 6 decoding, 1 version, 2 and 7 configuration."""
     command = _command(environ)
     conf = _document(stdin)
-    version = _version(command, conf)
+    version = _version(conf)
     if command in _SINCE and _older(version, _SINCE[command]):
         raise CniError(VERSION, f"config version {version} does not allow {command}")
-    if command == "VERSION":
-        return _empty(command, version)
-    network = conf.get("name")
-    if not isinstance(network, str) or not _NAME.fullmatch(network):
-        raise CniError(
-            CONFIG,
-            f"name: {_shown(network)} is no network name" if network else "name: is missing",
-            "letters, digits, _, . and -, beginning with a letter or digit",
-        )
-    runtime = _object(conf, "runtimeConfig")
-    return Request(
-        command=command,
-        container_id=environ.get("CNI_CONTAINERID", ""),
-        netns=environ.get("CNI_NETNS", ""),
-        ifname=environ.get("CNI_IFNAME", ""),
-        args=_args(environ.get("CNI_ARGS", "")) if command != "DEL" else {},
-        version=version,
-        network=network,
-        config=read_config(conf, strict=command != "DEL"),
-        prev_result=_object(conf, "prevResult") if conf.get("prevResult") is not None else None,
-        net_devices=runtime.get("netDevices"),
-        device_id=runtime.get("deviceID") or conf.get("deviceID"),
-        annotations=_annotations(runtime),
-        valid_attachments=conf.get("cni.dev/valid-attachments", conf.get("cni.dev/attachments")),
-    )
+    return Request(environ, version, conf)
 
 
 def best_version(stdin: bytes) -> str:
@@ -169,12 +198,15 @@ def _document(stdin: bytes) -> dict[str, Any]:
     return conf
 
 
-def _version(command: str, conf: dict[str, Any]) -> str:
+def _stated_version(conf: dict[str, Any]) -> str:
     version = conf.get("cniVersion", "0.1.0")
     if not isinstance(version, str):
         raise CniError(DECODE, f"cniVersion: {_shown(version)} must be text")
-    if command == "VERSION":
-        return version or "0.1.0"
+    return version
+
+
+def _version(conf: dict[str, Any]) -> str:
+    version = _stated_version(conf)
     if version not in SUPPORTED:
         raise CniError(
             VERSION,
@@ -188,8 +220,15 @@ def _older(version: str, than: str) -> bool:
     return SUPPORTED.index(version) < SUPPORTED.index(than)
 
 
-def _empty(command: str, version: str) -> Request:
-    return Request(command, "", "", "", {}, version, "", Config(), None, None, None, None, None)
+def _network(conf: dict[str, Any]) -> str:
+    name = conf.get("name")
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise CniError(
+        CONFIG,
+        f"name: {_shown(name)} is no network name" if name else "name: is missing",
+        "letters, digits, _, . and -, beginning with a letter or digit",
+    )
 
 
 def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:
@@ -231,7 +270,6 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
         state_dir=_path(conf, "stateDir") or DEFAULT_STATE_DIR,
         agent_socket=_path(conf, "agentSocket"),
         log_file=_path(conf, "logFile"),
-        log_level=_level(conf) if strict else "info",
     )
     if not strict:
         return config
@@ -246,12 +284,11 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
     report = conf.get("reportAddresses", False)
     if not isinstance(report, bool):
         raise CniError(UNSUPPORTED, f"reportAddresses: {_shown(report)} is neither true nor false")
-    return config._replace(
-        devices=conf.get("devices"),
-        policy=conf.get("policy"),
-        policy_file=_path(conf, "policyFile"),
-        report_addresses=report,
-    )
+    config.log_level = _level(conf)
+    config.devices, config.policy = conf.get("devices"), conf.get("policy")
+    config.policy_file = _path(conf, "policyFile")
+    config.report_addresses = report
+    return config
 
 
 def _path(conf: dict[str, Any], key: str) -> str:

@@ -6,11 +6,12 @@ mtu, socketPath and pciID, routes with mtu, advmss, priority, table and scope.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev import request as codes
 
+TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
+    from typing import Any
+
     from cni_netdev.core.model import Lent, Record, Route
 
 _WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")

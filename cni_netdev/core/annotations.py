@@ -119,7 +119,7 @@ def _plain(yaml: Any, node: Any) -> object:
         return _without_duplicates(
             [(_key(yaml, key), _plain(yaml, each)) for key, each in node.value]
         )
-    quoted = node.style is not None
+    quoted = node.style in ("'", '"', "|", ">")
     return None if not quoted and node.value in ("", "~", "null", "Null", "NULL") else node.value
 
 

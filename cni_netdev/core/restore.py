@@ -58,9 +58,7 @@ class Restorer:
         already; it stays open.
         """
         if record.boot_id != self._kernel.boot_id:
-            note = (
-                f"the record of {record.owner} is from before the last boot: forgotten"
-            )
+            note = f"the record of {record.owner} is from before the last boot: forgotten"
             return self._finished(record, Release(record.owner, (), (note,), complete=True))
         with ExitStack() as locks:
             if not links_locked:

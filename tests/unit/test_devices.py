@@ -1,0 +1,134 @@
+"""Device objects to requests: the table of faults is in tests/bad_inputs.py."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cni_netdev.core.devices import merge_requests, parse_devices
+from cni_netdev.core.errors import RequestError
+from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
+from tests.strategies import requests
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ("name", "mtu", "routes", "addresses", "dst", "x", "up", "address", "mac")
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def one(**device: Any) -> DeviceRequest:
+    return parse_devices([{"name": "nic1", **device}], "config", "devices")[0]
+
+
+def rendered(request: DeviceRequest) -> dict[str, Any]:
+    """A request as a user would write it."""
+    routes = [
+        {key: value for key, value in route._asdict().items() if value is not None}
+        for route in request.routes
+    ]
+    written = {
+        request.selector.kind: request.selector.value,
+        "new_name": request.new_name,
+        "addresses": list(request.addresses),
+        "mtu": request.mtu,
+        "mac": request.mac,
+        "routes": routes,
+        "up": request.up,
+        "keep_addresses": request.keep_addresses,
+    }
+    return {key: value for key, value in written.items() if value is not None}
+
+
+@given(requests())
+def test_what_is_written_is_what_is_read(request: DeviceRequest) -> None:
+    (read,) = parse_devices([rendered(request)], "config", "devices")
+    assert read.wish == request.wish
+
+
+@given(JSON)
+def test_only_the_documented_error(value: Any) -> None:
+    with suppress(RequestError):
+        parse_devices(value, "capability", "x")
+
+
+@given(st.lists(requests(), max_size=4))
+def test_merged_requests_name_each_link_and_each_name_once(wishes: list[DeviceRequest]) -> None:
+    placed = tuple(each._replace(where=f"[{number}]") for number, each in enumerate(wishes))
+    try:
+        merged = merge_requests(placed[:2], placed[2:])
+    except RequestError:
+        selectors = [each.selector for each in placed]
+        names = [each.new_name or each.selector.value for each in placed]
+        assert len(set(selectors)) < len(selectors) or len(set(names)) < len(names)
+    else:
+        assert merged == placed
+        assert len({each.selector for each in merged}) == len(merged)
+
+
+@pytest.mark.parametrize(
+    ("device", "addresses"),
+    [
+        ({"address": "10.0.0.1", "prefix": 24}, ("10.0.0.1/24",)),
+        ({"address": "10.0.0.1", "prefix": "24"}, ("10.0.0.1/24",)),
+        ({"address": "10.0.0.1"}, ("10.0.0.1/32",)),
+        ({"address": "fd00::1"}, ("fd00::1/128",)),
+        ({"address": "10.0.0.1/24", "prefix": 24}, ("10.0.0.1/24",)),
+        ({"address": "FD00:0::1/64", "addresses": ["10.0.0.1/8"]}, ("fd00::1/64", "10.0.0.1/8")),
+    ],
+)
+def test_forms_of_an_address(device: dict[str, Any], addresses: tuple[str, ...]) -> None:
+    assert one(**device).addresses == addresses
+
+
+def test_canonical_forms() -> None:
+    assert one(mac="02-AA-00-00-00-01").mac == "02:aa:00:00:00:01"
+    (pci,) = parse_devices([{"pci_address": "3B:02.1"}], "config", "d")
+    assert pci.selector == Selector("pci_address", "0000:3b:02.1")
+    routes = one(
+        routes=[{"dst": "default", "gw": "fd00::1"}, {"dst": "10.0.0.0/8", "scope": "link"}]
+    )
+    assert routes.routes == (
+        RouteRequest("::/0", gw="fd00::1"),
+        RouteRequest("10.0.0.0/8", scope=253),
+    )
+
+
+def test_all_faults_of_all_devices_come_at_once() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_devices([{"name": "a", "mtu": 1, "mac": "x"}, {}, 7], "config", "devices")
+    assert [fault.path for fault in caught.value.faults] == [
+        "devices[0].mtu",
+        "devices[0].mac",
+        "devices[1]",
+        "devices[2]",
+    ]
+
+
+def test_a_tenants_text_is_escaped_and_cut_in_messages() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_devices([{"name": "a\x1b[31m\n" + "x" * 500, "\x1b": 1}], "annotation", "")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 600
+
+
+def test_names_may_be_swapped() -> None:
+    first, second = {"name": "a", "new_name": "b"}, {"name": "b", "new_name": "a"}
+    assert (
+        len(merge_requests(parse_devices(json.loads(json.dumps([first, second])), "config", "d")))
+        == 2
+    )

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cni_netdev.core import locks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_many_processes_never_hold_it_together(tmp_path: Path) -> None:
+    """Each adds one to a number that is read and written in two steps."""
+    number, lock = tmp_path / "number", str(tmp_path / "lock")
+    number.write_text("0")
+    children = []
+    for _ in range(6):
+        child = os.fork()
+        if child == 0:
+            for _ in range(30):
+                held = locks.acquire(lock, 30)
+                number.write_text(str(int(number.read_text()) + 1))
+                locks.release(lock, held)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert number.read_text() == "180"
+    assert not os.path.exists(lock)
+
+
+def test_who_waited_for_a_file_that_is_gone_starts_again(tmp_path: Path) -> None:
+    lock = str(tmp_path / "lock")
+    held = locks.acquire(lock, 0)
+    waiting = os.open(lock, os.O_RDWR)
+    locks.release(lock, held)
+    newer = locks.acquire(lock, 0)
+    assert locks._try(waiting)
+    assert not locks._still_at(lock, waiting)
+    assert locks._still_at(lock, newer)
+    locks.release(lock, newer)
+    os.close(waiting)

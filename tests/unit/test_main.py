@@ -1,0 +1,113 @@
+"""The entry point: one document or none, and the right code, whatever comes in."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cni_netdev import main as module
+from cni_netdev.main import main
+from tests.bad_inputs import CONF, ENV, TABLE, Bad
+
+ROOT = Path(__file__).parent.parent.parent
+# What needs no look at the host or the pod.
+PURE = [bad for bad in TABLE if bad.code in (1, 2, 4, 6, 7)]
+
+
+def call(environ: dict[str, str], stdin: str) -> tuple[int, Any]:
+    stdout = io.BytesIO()
+    code = main(environ, io.BytesIO(stdin.encode()), stdout)
+    text = stdout.getvalue()
+    return code, json.loads(text) if text else None
+
+
+@pytest.mark.parametrize("bad", PURE, ids=lambda bad: bad.title)
+def test_bad_input(bad: Bad) -> None:
+    code, document = call(bad.environ, bad.stdin)
+    assert code == 1
+    assert document["code"] == bad.code
+    assert bad.said in f"{document['msg']} {document.get('details', '')}"
+
+
+@given(st.dictionaries(st.sampled_from(tuple(ENV)), st.text(max_size=6)), st.text(max_size=30))
+def test_any_input_gives_an_error_document(environ: dict[str, str], stdin: str) -> None:
+    code, document = call({**environ, "CNI_COMMAND": environ.get("CNI_COMMAND", "ADD")}, stdin)
+    assert (code, document.keys() >= {"cniVersion", "code", "msg"}) == (1, True)
+
+
+def test_an_answer_comes_in_the_version_asked_for() -> None:
+    assert (
+        call(ENV, json.dumps({**CONF, "cniVersion": "0.4.0", "name": ""}))[1]["cniVersion"]
+        == "0.4.0"
+    )
+    assert call(ENV, json.dumps({**CONF, "cniVersion": "9.9.9"}))[1]["cniVersion"] == "1.1.0"
+
+
+def test_an_internal_error_is_one_document_too(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def broken(state_dir: str) -> Any:
+        raise ZeroDivisionError(state_dir)
+
+    monkeypatch.setattr(module, "_engine", broken)
+    code, document = call(ENV, json.dumps({**CONF, "devices": [{"name": "x"}]}))
+    assert (code, document["code"]) == (1, 999)
+    assert "ZeroDivisionError" in document["msg"]
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_an_answer_that_nobody_takes_is_an_error(capfd: Any) -> None:
+    class Broken(io.BytesIO):
+        def write(self, _data: Any) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    assert main({**ENV, "CNI_COMMAND": "VERSION"}, io.BytesIO(b"{}"), Broken()) == 1
+    assert "Broken pipe" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["1", "0 1", "0 1 2", "2"])
+def test_closed_standard_descriptors(closed: str) -> None:
+    """The answer must never land in a file that happened to get number 1."""
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+for number in {closed.split()!r}:
+    os.close(int(number))
+from cni_netdev.main import entry
+os.environ.clear()
+os.environ["CNI_COMMAND"] = "VERSION"
+entry()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=b"{}", capture_output=True, check=False
+    )
+    assert done.returncode == (1 if "1" in closed or "0" in closed else 0)
+    assert (b"supportedVersions" in done.stdout) == (closed == "2")
+
+
+ASKS_NOTHING = {**CONF, "prevResult": {"cniVersion": "1.1.0", "ips": []}}
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"runtimeConfig": {"io.kubernetes.cri.pod-annotations": None}}]
+)
+def test_a_pod_that_asks_for_nothing_pays_for_json_only(extra: dict[str, Any]) -> None:
+    script = f"""
+import io, sys
+sys.path.insert(0, {str(ROOT)!r})
+from cni_netdev.main import main
+code = main({ENV!r}, io.BytesIO({json.dumps({**ASKS_NOTHING, **extra}).encode()!r}), io.BytesIO())
+heavy = [name for name in sys.modules if name.partition(".")[0] in
+         ("pyroute2", "yaml", "click", "typing", "logging", "socket") or "netdev.core" in name]
+print(code, heavy)
+"""
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0 []\n"
