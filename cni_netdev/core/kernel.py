@@ -40,6 +40,14 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
+# What a look-up of an address says when no link has it, or no route leads to it.
+_NOT_LOCAL = (
+    errno.EADDRNOTAVAIL,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EACCES,
+    errno.EINVAL,
+)
 _NEW = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 
 
@@ -139,15 +147,18 @@ class SystemNetns:
         return self._rtnl.request(f"list {what} of ifindex {ifindex}", query, kind, NLM_F_DUMP)
 
     def is_local(self, address: str) -> bool:
-        family = rtnl.AF_INET6 if ":" in address else rtnl.AF_INET
-        query = rtnl.route_lookup(family, address)
+        # IPv6's local routes come late (DAD), but it can be asked for an address; IPv4 cannot.
+        if ":" in address:
+            query, kind = rtnl.address_lookup(address), RTM_GETADDR
+        else:
+            query, kind = rtnl.route_lookup(address), RTM_GETROUTE
         try:
-            replies = self._rtnl.request(f"look up {address}", query, RTM_GETROUTE, 0)
+            replies = self._rtnl.request(f"look up {address}", query, kind, 0)
         except KernelRefused as error:
-            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):
+            if error.errno in _NOT_LOCAL:
                 return False
             raise
-        return any(reply["type"] == rtnl.RTN_LOCAL for reply in replies)
+        return kind == RTM_GETADDR or any(reply["type"] == rtnl.RTN_LOCAL for reply in replies)
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
         from cni_netdev.core import sysctl

@@ -181,6 +181,11 @@ def address_dump(ifindex: int) -> Any:
     return _fill(messages().address(), {"index": ifindex})
 
 
+def address_lookup(address: str) -> Any:
+    """RTM_GETADDR for one IPv6 address, on whichever link it is."""
+    return _fill(messages().address(), {"family": AF_INET6}, [("IFA_ADDRESS", address)])
+
+
 def address_from(message: Any) -> Address | None:
     """The address, or None when it is not permanent or the kernel's own link-local one."""
     attributes = dict(message["attrs"])
@@ -235,12 +240,10 @@ def route_dump(family: int, ifindex: int) -> Any:
     return _fill(messages().route(), {"family": family}, [("RTA_OIF", ifindex)])
 
 
-def route_lookup(family: int, destination: str) -> Any:
-    """RTM_GETROUTE for one destination; the reply's type tells whether it is local."""
-    bits = 32 if family == AF_INET else 128
-    return _fill(
-        messages().route(), {"family": family, "dst_len": bits}, [("RTA_DST", destination)]
-    )
+def route_lookup(destination: str) -> Any:
+    """RTM_GETROUTE for one IPv4 destination; the reply's type tells whether it is local."""
+    fields = {"family": AF_INET, "dst_len": 32}
+    return _fill(messages().route(), fields, [("RTA_DST", destination)])
 
 
 def route_from(message: Any, ifindex: int) -> Route | None:

@@ -1,0 +1,247 @@
+"""What the engine relies on, held against the real kernel and against the fake one."""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from cni_netdev.core.errors import KernelRefused, NetnsError
+from cni_netdev.core.kernel import SystemKernel
+from cni_netdev.core.model import IFF_UP, Address, Link, Neighbour, Route
+from tests.fakes import FakeKernel, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cni_netdev.core.ports import Kernel, Netns
+    from tests.host import Host
+
+pytestmark = pytest.mark.kernel
+
+
+class Stage(NamedTuple):
+    """A host and a pod, real or not.  add: a veth on the host; occupy: a link in the pod."""
+
+    kernel: Kernel
+    host: Netns
+    pod: Netns
+    path: str
+    add: Callable[[str], Link]
+    occupy: Callable[[str], object]
+
+
+def real(host: Host) -> Stage:
+    kernel, pod = SystemKernel(), host.pod()
+
+    def add(name: str) -> Link:
+        host.veth(name)
+        return there(kernel.host, name)
+
+    def occupy(name: str) -> object:
+        return pod.ip(f"link add {name} type ifb")
+
+    return Stage(kernel, kernel.host, kernel.open(pod.path), pod.path, add, occupy)
+
+
+def fake() -> Stage:
+    world, path = World(), "/run/netns/pod"
+    cookie = world.add_namespace(path)
+    kernel = FakeKernel(world)
+
+    def add(name: str) -> Link:
+        link = world.add_link(name)
+        up = link.link.settings._replace(flags=link.link.settings.flags | IFF_UP)
+        link.link = link.link._replace(settings=up)
+        return link.link
+
+    def occupy(name: str) -> object:
+        return world.add_link(name, namespace=cookie, kind="ifb")
+
+    return Stage(kernel, kernel.host, kernel.open(path), path, add, occupy)
+
+
+@pytest.fixture(params=["real", "fake"])
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    if request.param == "fake":
+        yield fake()
+        return
+    made = real(request.getfixturevalue("host"))
+    yield made
+    made.pod.close()
+    made.host.close()
+
+
+def there(namespace: Netns, name: str) -> Link:
+    link = namespace.link(name=name)
+    assert link is not None
+    return link
+
+
+def move(stage: Stage, link: Link, **settings: object) -> None:
+    after = link.settings._replace(**settings)  # type: ignore[arg-type]
+    stage.host.move(link.identity.ifindex, stage.pod, link.settings, after)
+
+
+def refusal(act: Callable[[], object]) -> int:
+    with pytest.raises(KernelRefused) as caught:
+        act()
+    return caught.value.errno
+
+
+def test_namespaces_are_told_apart_by_their_cookie(stage: Stage) -> None:
+    assert stage.pod.cookie != stage.host.cookie
+    assert stage.kernel.cookie_at(stage.path) == stage.pod.cookie
+    assert stage.kernel.cookie_at("/run/none") == 0
+    with pytest.raises(NetnsError):
+        stage.kernel.open("/run/none")
+
+
+def test_look_ups(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.host.set_altname(link.identity.ifindex, "a-name-of-more-than-15-bytes", present=True)
+    by_name = there(stage.host, "nic1")
+    assert by_name.altnames == ("a-name-of-more-than-15-bytes",)
+    assert stage.host.link(name="a-name-of-more-than-15-bytes") == by_name
+    assert stage.host.link(ifindex=link.identity.ifindex) == by_name
+    assert stage.host.find(link.identity) == by_name
+    assert by_name in stage.host.links()
+    assert stage.host.link(name="none") is None
+    assert stage.host.link(ifindex=9999) is None
+
+
+def test_a_move_takes_settings_along_and_loses_contents(stage: Stage) -> None:
+    link = stage.add("nic1")
+    ifindex = link.identity.ifindex
+    stage.host.set_address(ifindex, Address(2, "10.0.0.1", 24), present=True)
+    stage.host.set_route(ifindex, Route(2, "10.9.0.0/16", scope=253), present=True)
+    stage.host.set_neighbour(
+        ifindex, Neighbour(2, "10.0.0.9", "02:00:00:00:00:09", 128, 0), present=True
+    )
+    move(stage, link, name="net1", mtu=1300, mac="02:aa:00:00:00:01", alias="x", flags=0x1000)
+    assert stage.host.link(name="nic1") is None
+    moved = there(stage.pod, "net1")
+    assert moved.settings == link.settings._replace(
+        name="net1", mtu=1300, mac="02:aa:00:00:00:01", alias="x", flags=0x1000
+    )
+    assert moved.identity.inode == link.identity.inode
+    assert stage.pod.find(link.identity) == moved
+    now = moved.identity.ifindex
+    assert (stage.pod.addresses(now), stage.pod.routes(now), stage.pod.neighbours(now)) == (
+        (),
+        (),
+        (),
+    )
+
+
+def test_a_move_can_bring_the_link_up(stage: Stage) -> None:
+    link = stage.add("nic1")
+    move(stage, link, flags=link.settings.flags | IFF_UP)
+    assert there(stage.pod, "nic1").settings.up
+
+
+def test_name_taken_but_own_name_free_has_moved(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.occupy("net1")
+    assert refusal(lambda: move(stage, link, name="net1")) == errno.EEXIST
+    assert there(stage.pod, "nic1").identity.inode == link.identity.inode
+
+
+def test_own_name_taken_but_new_name_free_works(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.occupy("nic1")
+    move(stage, link, name="net1")
+    assert there(stage.pod, "net1").identity.inode == link.identity.inode
+
+
+def test_both_names_taken_has_not_moved(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.occupy("nic1")
+    stage.occupy("net1")
+    assert refusal(lambda: move(stage, link, name="net1")) == errno.EEXIST
+    assert there(stage.host, "nic1").identity == link.identity
+
+
+def test_altname_taken_has_not_moved(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.host.set_altname(link.identity.ifindex, "alt", present=True)
+    stage.occupy("alt")
+    assert refusal(lambda: move(stage, link, name="net1")) == errno.EEXIST
+    assert stage.host.link(name="nic1") is not None
+
+
+def test_mtu_out_of_range_has_moved(stage: Stage) -> None:
+    link = stage.add("nic1")
+    assert refusal(lambda: move(stage, link, mtu=link.max_mtu + 1)) == errno.EINVAL
+    assert stage.host.link(name="nic1") is None
+    assert there(stage.pod, "nic1").settings.mtu == link.settings.mtu
+
+
+def test_addresses_keep_their_order(stage: Stage) -> None:
+    """IPv4 appends, IPv6 puts a new one before the others."""
+    ifindex = stage.add("nic1").identity.ifindex
+    for address in (
+        Address(2, "10.0.0.1", 24, label="nic1"),
+        Address(2, "10.0.0.2", 24, label="nic1"),
+        Address(10, "fd00::1", 64, flags=2),
+        Address(10, "fd00::2", 64, flags=2),
+    ):
+        stage.host.set_address(ifindex, address, present=True)
+        again = partial(stage.host.set_address, ifindex, address, present=True)
+        assert refusal(again) == errno.EEXIST
+    assert [each.cidr for each in stage.host.addresses(ifindex)] == [
+        "10.0.0.1/24",
+        "10.0.0.2/24",
+        "fd00::2/64",
+        "fd00::1/64",
+    ]
+    assert stage.host.is_local("10.0.0.2")
+    assert stage.host.is_local("fd00::1")
+    assert not stage.host.is_local("10.0.0.3")
+
+
+def test_routes_need_a_link_that_is_up(stage: Stage) -> None:
+    link = stage.add("nic1")
+    down = link.settings._replace(flags=link.settings.flags & ~IFF_UP)
+    stage.host.change(link.identity.ifindex, link.settings, down)
+    route = Route(2, "10.9.0.0/16", scope=253)
+    assert (
+        refusal(lambda: stage.host.set_route(link.identity.ifindex, route, present=True))
+        == errno.ENETDOWN
+    )
+
+
+def test_routes_and_neighbours_come_and_go(stage: Stage) -> None:
+    ifindex = stage.add("nic1").identity.ifindex
+    route = Route(
+        2, "10.9.0.0/16", scope=253, priority=7, table=99, protocol=99, metrics=(("mtu", 1400),)
+    )
+    neighbour = Neighbour(2, "10.0.0.9", "02:00:00:00:00:09", 128, 0)
+    for present in (True, False):
+        stage.host.set_route(ifindex, route, present=present)
+        stage.host.set_neighbour(ifindex, neighbour, present=present)
+        assert stage.host.routes(ifindex) == ((route,) if present else ())
+        assert stage.host.neighbours(ifindex) == ((neighbour,) if present else ())
+
+
+def test_sysctls_are_reset_by_a_move(stage: Stage) -> None:
+    link = stage.add("nic1")
+    key = "ipv4/conf/rp_filter"
+    default = dict(stage.host.sysctls("nic1"))[key]
+    stage.host.set_sysctl("nic1", key, "2")
+    assert dict(stage.host.sysctls("nic1"))[key] == "2"
+    move(stage, link)
+    there_now = there(stage.pod, "nic1")
+    stage.pod.move(there_now.identity.ifindex, stage.host, there_now.settings, there_now.settings)
+    assert dict(stage.host.sysctls("nic1"))[key] == default
+
+
+def test_what_is_not_there_cannot_be_changed(stage: Stage) -> None:
+    assert refusal(lambda: stage.host.set_altname(9999, "x", present=True)) in (
+        errno.ENODEV,
+        errno.EINVAL,
+    )
+    with pytest.raises(KernelRefused):
+        stage.host.set_sysctl("none", "ipv4/conf/rp_filter", "1")

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_netdev.core import netns, processes
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
+
+    from tests.host import Host
+
+pytestmark = pytest.mark.kernel
+
+
+def test_occupancy_of_a_namespace(host: Host) -> None:
+    pod = host.pod()
+    handle = netns.open_namespace(pod.path)
+    assert processes.occupancy(handle.cookie) == "empty"
+    assert processes.find_namespace(handle.cookie) is None
+    with pod.process():
+        assert processes.occupancy(handle.cookie) == "occupied"
+        found = processes.find_namespace(handle.cookie)
+        assert found is not None
+        assert found.cookie == handle.cookie
+        found.close()
+    assert processes.occupancy(handle.cookie) == "empty"
+
+
+def test_a_scan_that_was_refused_anything_knows_nothing(host: Host, mocker: MockerFixture) -> None:
+    handle = netns.open_namespace(host.pod().path)
+    mocker.patch.object(
+        processes, "_namespace_files", return_value=["/proc/self/ns/net", "/hidden"]
+    )
+    real = os.stat
+
+    def stat(path: str, *rest: object, **more: object) -> os.stat_result:
+        if path == "/hidden":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest, **more)  # type: ignore[arg-type]
+
+    mocker.patch("os.stat", stat)
+    assert processes.occupancy(handle.cookie) == "unknown"
+
+
+def test_a_process_that_sees_not_all_others_knows_nothing(
+    host: Host, mocker: MockerFixture
+) -> None:
+    handle = netns.open_namespace(host.pod().path)
+    mocker.patch.object(netns, "sees_the_kernels_threads", return_value=False)
+    assert processes.occupancy(handle.cookie) == "unknown"
+
+
+def test_no_descriptor_is_left_open(host: Host) -> None:
+    pod = host.pod()
+    before = len(os.listdir("/proc/self/fd"))
+    with pod.process():
+        processes.occupancy(1)
+        for handle in processes.namespaces():
+            handle.close()
+    assert len(os.listdir("/proc/self/fd")) == before

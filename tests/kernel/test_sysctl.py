@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_netdev.core import sysctl
+from cni_netdev.core.errors import KernelRefused
+from tests.linkstate import sysctls
+
+if TYPE_CHECKING:
+    from tests.host import Host
+
+pytestmark = pytest.mark.kernel
+
+
+def test_all_that_can_be_written_is_read(host: Host) -> None:
+    host.veth("nic.1")
+    read = dict(sysctl.read("nic.1"))
+    real = sysctls("nic.1")
+    assert read.items() <= real.items()
+    assert {
+        "ipv4/conf/rp_filter",
+        "ipv6/conf/disable_ipv6",
+        "ipv4/neigh/gc_stale_time",
+    } <= read.keys()
+    assert real.keys() - read.keys() <= {
+        "ipv4/conf/mc_forwarding",
+        "ipv6/conf/mc_forwarding",
+        *(
+            f"{family}/neigh/{key}"
+            for family in ("ipv4", "ipv6")
+            for key in ("base_reachable_time", "retrans_time")
+        ),
+    }
+
+
+def test_written_is_what_is_read(host: Host) -> None:
+    host.veth("nic1")
+    sysctl.write("nic1", "ipv4/conf/rp_filter", "2")
+    assert dict(sysctl.read("nic1"))["ipv4/conf/rp_filter"] == "2"
+
+
+def test_refusals_name_the_key_and_the_value(host: Host) -> None:
+    host.veth("nic1")
+    with pytest.raises(KernelRefused, match="set sysctl ipv4/conf/rp_filter of nic1 to x"):
+        sysctl.write("nic1", "ipv4/conf/rp_filter", "x")
+    with pytest.raises(KernelRefused, match="of none"):
+        sysctl.write("none", "ipv4/conf/rp_filter", "1")
+    assert sysctl.read("none") == ()

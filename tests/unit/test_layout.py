@@ -1,0 +1,113 @@
+"""The architecture's rules, held against the imports in the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "cni_netdev"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTS = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+
+# What has no test file of its own name, and where it is tested.
+TESTED_BY = {
+    "__init__": "",
+    "errors": "test_result: each has its code",
+    "model": "everywhere; it has no behaviour of its own to speak of",
+    "ports": "contract",
+    "libc": "netns, pins",
+    "kernel": "contract/test_netns",
+    "netlink": "contract/test_netns, e2e/test_killed",
+    "rtnl": "contract/test_netns, kernel/test_restore",
+    "execute": "engine, contract/test_netns",
+    "compare": "e2e/test_verbs",
+    "admission": "e2e/test_bad_input",
+    "request": "main, with the table of bad inputs",
+    "commands": "e2e/test_verbs",
+    "ctl": "e2e/test_netdevctl",
+    "install": "e2e/test_netdevctl",
+    "validate": "e2e/test_netdevctl",
+    "policyfile": "e2e/test_verbs",
+}
+
+
+def imports(path: Path) -> set[tuple[str, int]]:
+    """(module, line) of everything that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, node.lineno) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found |= {(f"{module}.{alias.name}", node.lineno) for alias in node.names}
+    return found
+
+
+def offenders(
+    paths: list[Path], forbidden: tuple[str, ...], allowed: tuple[str, ...] = ()
+) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line}: {module}"
+        for path in paths
+        for module, line in sorted(imports(path))
+        if (module + ".").startswith(tuple(f"{each}." for each in forbidden))
+        and not (module + ".").startswith(tuple(f"{each}." for each in allowed))
+    ]
+
+
+def test_the_core_knows_nothing_of_the_front_ends() -> None:
+    core = [path for path in SOURCES if path.parent.name == "core"]
+    assert len(core) > 20
+    assert offenders(core, ("cni_netdev", "nri_plugin"), ("cni_netdev.core",)) == []
+
+
+def test_one_module_imports_pyroute2() -> None:
+    others = [path for path in SOURCES if path.name != "_pyroute2.py"]
+    assert offenders(others, ("pyroute2",)) == []
+
+
+def test_the_engines_logic_is_free_of_input_and_output() -> None:
+    pure = (
+        "engine",
+        "plan",
+        "restore",
+        "execute",
+        "compare",
+        "admission",
+        "policy",
+        "devices",
+        "codec",
+        "model",
+    )
+    paths = [PACKAGE / "core" / f"{name}.py" for name in pure]
+    own = ("netlink", "kernel", "rtnl", "journal", "locks", "pins", "netns", "sysfs", "bpf", "libc")
+    system = ("os", "socket", "subprocess", "ctypes", *(f"cni_netdev.core.{each}" for each in own))
+    assert offenders(paths, system) == []
+
+
+@pytest.mark.parametrize("name", ["main", "request", "commands", "result"])
+def test_the_path_of_every_pod_loads_nothing_heavy(name: str) -> None:
+    """At module level; tests/unit/test_main.py looks at what is really loaded."""
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    heads = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {
+        alias.name if isinstance(node, ast.Import) else node.module or ""
+        for node in heads
+        for alias in node.names
+    }
+    light = {"__future__", "json", "os", "re", "time", "gc", "cni_netdev", "cni_netdev.request"}
+    assert modules <= light
+
+
+def test_the_package_itself_is_empty() -> None:
+    assert (PACKAGE / "__init__.py").read_text() == ""
+
+
+def test_every_module_has_its_tests() -> None:
+    modules = {path.stem for path in SOURCES}
+    assert modules - TESTS - set(TESTED_BY) == set()
+    assert set(TESTED_BY) & TESTS == set(), "has a test file by now"
+    assert set(TESTED_BY) - modules == set(), "is gone"

@@ -1,0 +1,101 @@
+"""The sysfs view over a made-up tree, for what this machine has no hardware for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_netdev.core.sysfs import SysView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NIC = "devices/pci0000:00/0000:00:1c.0/0000:03:00.0"
+VIRTIO = "devices/pci0000:00/0000:00:05.0"
+
+
+def link(root: Path, name: str, target: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to("../" * (len(path.relative_to(root).parts) - 1) + target)
+
+
+def netdev(root: Path, name: str, device: str) -> None:
+    directory = root / device / "net" / name
+    directory.mkdir(parents=True)
+    (directory / "ifindex").write_text("7")
+    link(root, f"class/net/{name}", f"{device}/net/{name}")
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> Iterator[SysView]:
+    netdev(tmp_path, "enp3s0f0", NIC)
+    netdev(tmp_path, "enp3s0f1", NIC)
+    netdev(tmp_path, "ens5", f"{VIRTIO}/virtio1")
+    netdev(tmp_path, "veth0", "devices/virtual")
+    for name in ("enp3s0f0", "enp3s0f1"):
+        link(tmp_path, f"{NIC}/net/{name}/device", NIC)
+    link(tmp_path, f"{VIRTIO}/virtio1/net/ens5/device", f"{VIRTIO}/virtio1")
+    link(tmp_path, "bus/pci/devices/0000:03:00.0", NIC)
+    link(tmp_path, "bus/pci/devices/0000:00:05.0", VIRTIO)
+    (tmp_path / "bus/pci/drivers/mlx5_core").mkdir(parents=True)
+    link(tmp_path, f"{NIC}/driver", "bus/pci/drivers/mlx5_core")
+    (tmp_path / "devices/virtual/net/veth0/upper_vlan7").mkdir()
+    (tmp_path / "etc/net/secret").mkdir(parents=True)
+    link(tmp_path, "devices/escape", "etc")
+    made = SysView.of_directory(str(tmp_path))
+    yield made
+    made.close()
+
+
+def test_bus_and_driver(view: SysView) -> None:
+    assert view.bus("enp3s0f0") == "0000:03:00.0"
+    assert view.bus("ens5") == "0000:00:05.0"
+    assert view.bus("veth0") is None
+    assert view.driver("enp3s0f0") == "mlx5_core"
+    assert view.driver("veth0") is None
+    assert view.driver_of_bus("0000:03:00.0") == "mlx5_core"
+    assert view.driver_of_bus("0000:ff:00.0") is None
+
+
+def test_by_bus(view: SysView) -> None:
+    assert view.by_bus("0000:03:00.0") == ("enp3s0f0", "enp3s0f1")
+    assert view.by_bus("0000:00:05.0") == ("ens5",)
+    assert view.by_bus("0000:ff:00.0") == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (f"/sys/{NIC}", ("enp3s0f0", "enp3s0f1")),
+        (f"/sys/{NIC}/net/enp3s0f1", ("enp3s0f1",)),
+        (f"/sys/{VIRTIO}/virtio1", ("ens5",)),
+        ("/sys/devices/virtual/net/veth0", ("veth0",)),
+        ("/sys/class/net/veth0", ("veth0",)),
+        ("/sys/devices/virtual/net/none", ()),
+        ("/sys/devices", ()),
+        ("/sys/devices/escape", ()),
+        ("/sys/devices/escape/net", ()),
+        ("/sys/devices/../etc", ()),
+        ("/etc", ()),
+    ],
+)
+def test_by_kernel_path(view: SysView, path: str, names: tuple[str, ...]) -> None:
+    assert view.by_kernel_path(path) == names
+
+
+def test_a_circle_of_links_ends(view: SysView, tmp_path: Path) -> None:
+    (tmp_path / "devices/round").symlink_to("round")
+    assert view.by_kernel_path("/sys/devices/round") == ()
+
+
+def test_uppers_and_inodes(view: SysView) -> None:
+    assert view.uppers("veth0") == ("vlan7",)
+    assert view.uppers("none") == ()
+    inode = view.inode("veth0")
+    assert inode
+    assert view.by_inode(inode) == "veth0"
+    assert view.by_inode(1) is None
+    assert view.inode("none") is None
