@@ -111,6 +111,7 @@ def validate(file: Any, as_json: bool) -> None:
 def devices(policy_file: Any, namespace: str | None, state_dir: str, as_json: bool) -> None:
     """List the host's links: which could be lent, what policy says and why, who holds one."""
     from cni_netdev.core import policy as rules
+    from cni_netdev.core.model import Snapshot
 
     policy = policy_from(policy_file.read() if policy_file else "{}")
     pod = rules.Pod(None, namespace, None)
@@ -118,8 +119,9 @@ def devices(policy_file: Any, namespace: str | None, state_dir: str, as_json: bo
     host = system.kernel.host
     rows = []
     for link in host.links():
-        routes = host.routes(link.identity.ifindex)
-        verdict = rules.admit(link, routes, "annotation", pod, policy)
+        ifindex = link.identity.ifindex
+        seen = Snapshot(link, routes=host.routes(ifindex), qdiscs=host.qdiscs(ifindex))
+        verdict = rules.admit(seen, "annotation", pod, policy)
         rows.append(report.device_row(link, verdict, None))
     for record in system.journal.records():
         for lent in record.devices:

@@ -22,6 +22,7 @@ from cni_netdev.core.model import (
     Link,
     LinkSettings,
     Neighbour,
+    Qdisc,
     Record,
     Route,
 )
@@ -49,6 +50,7 @@ class FakeLink:
         self.neighbours: list[Neighbour] = []
         self.sysctls = dict(DEFAULT_SYSCTLS)
         self.tcx: list[tuple[str, int]] = []
+        self.qdiscs: list[Qdisc] = []
 
     @property
     def ifindex(self) -> int:
@@ -66,6 +68,7 @@ class FakeLink:
             frozenset(self.neighbours),
             tuple(sorted(self.sysctls.items())),
             tuple(self.tcx),
+            tuple(self.qdiscs),
         )
 
 
@@ -202,7 +205,7 @@ class World:
             master=0,
             uppers=(),
         )
-        fake.addresses, fake.routes, fake.neighbours = [], [], []
+        fake.addresses, fake.routes, fake.neighbours, fake.qdiscs = [], [], [], []
         fake.sysctls = dict(DEFAULT_SYSCTLS)
         self.namespaces[cookie][fake.ifindex] = fake
 
@@ -287,6 +290,13 @@ class FakeNetns:
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
+
+    def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
+        return tuple(self._at(ifindex).qdiscs)
+
+    def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None:
+        self._world.event(f"qdisc {discipline.kind}")
+        _toggle(self._at(ifindex).qdiscs, discipline, present=present)
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
         self._world.event(f"move {before.name} as {after.name}")

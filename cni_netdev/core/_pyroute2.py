@@ -25,6 +25,7 @@ class Messages(NamedTuple):
     address: Any
     route: Any
     neighbour: Any
+    traffic: Any
 
 
 _loaded: list[Messages] = []
@@ -47,6 +48,7 @@ def _load() -> Messages:
         stand_in.__path__ = list(found.submodule_search_locations)
         sys.modules["pyroute2"] = stand_in
     try:
+        from pyroute2.netlink import nlmsg
         from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
         from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
         from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -54,7 +56,23 @@ def _load() -> Messages:
     finally:
         if stand_in is not None:
             del sys.modules["pyroute2"]
-    return Messages(_with_newer_attributes(ifinfmsg), ifaddrmsg, rtmsg, ndmsg)
+    link = _with_newer_attributes(ifinfmsg)
+    return Messages(link, ifaddrmsg, rtmsg, ndmsg, _traffic_message(nlmsg))
+
+
+def _traffic_message(nlmsg: Any) -> Any:
+    """struct tcmsg (linux/rtnetlink.h) with its options undecoded; see qdisc."""
+    fields = (
+        ("family", "B"),
+        ("pad", "3x"),
+        ("index", "i"),
+        ("handle", "I"),
+        ("parent", "I"),
+        ("info", "I"),
+    )
+    attributes = (("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"), ("TCA_OPTIONS", "cdata"))
+    body = {"prefix": "TCA_", "fields": fields, "nla_map": attributes}
+    return type("trafficmsg", (nlmsg,), body)
 
 
 def _with_newer_attributes(ifinfmsg: Any) -> Any:

@@ -88,7 +88,7 @@ def admit_all(
     refused = []
     for request, snapshot in zip(requests, snapshots, strict=True):
         link = snapshot.link
-        verdict = rules.admit(link, snapshot.routes, request.source, pod, policy)
+        verdict = rules.admit(snapshot, request.source, pod, policy)
         if not verdict.allowed:
             refused.append(f"{request.where}: link {link.name} stays on the host: {verdict.reason}")
     if refused:

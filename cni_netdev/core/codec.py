@@ -171,6 +171,7 @@ _SNAPSHOT = _shape(
     neighbours=_list(_shape(model.Neighbour)),
     sysctls=_TEXTS,
     tcx=_NUMBERS,
+    qdiscs=_list(_shape(model.Qdisc)),
 )
 _LENT = _shape(
     model.Lent,

@@ -232,6 +232,7 @@ class Injector:
             neighbours=host.neighbours(ifindex),
             sysctls=host.sysctls(link.name),
             tcx=host.tcx(ifindex),
+            qdiscs=host.qdiscs(ifindex),
         )
 
     # --- the way back ------------------------------------------------------------------------

@@ -51,6 +51,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_route(ifindex, route, present=present)
         case plan.SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
+        case plan.SetQdisc(_, qdisc, present):
+            here.set_qdisc(ifindex, qdisc, present=present)
         case plan.Sysctl(link, key, _, after):
             here.set_sysctl(link, key, after)
         case plan.Xdp(_, mode, before, after):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from cni_netdev.core import netns, rtnl
+from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_ECHO,
     NLM_F_EXCL,
     Connection,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Link,
         LinkSettings,
         Neighbour,
+        Qdisc,
         Route,
     )
     from cni_netdev.core.ports import Netns, Occupancy
@@ -38,6 +40,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
 # What a look-up of an address says when no link has it, or no route leads to it.
@@ -172,6 +175,20 @@ class SystemNetns:
         with netns.inside(self._handle.fd, needed=not self._own):
             return bpf.tcx(ifindex)
 
+    def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
+        found = []
+        for place in (qdisc.ROOT, qdisc.INGRESS):
+            what = f"look for a qdisc of ifindex {ifindex}"
+            query = qdisc.query(ifindex, place)
+            try:
+                # The answer comes only as an echo, and for a built-in one not at all.
+                flags = NLM_F_ACK | NLM_F_ECHO
+                found += self._rtnl.request(what, query, RTM_GETQDISC, flags)
+            except KernelRefused as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        return _present(map(qdisc.qdisc_from, found))
+
     # --- changing ----------------------------------------------------------------------------
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
@@ -183,6 +200,12 @@ class SystemNetns:
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         message = rtnl.link_settings(ifindex, before, after)
         self._send(f"set {_differing(before, after)} of link {before.name}", message, RTM_NEWLINK)
+
+    def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None:
+        kind = RTM_NEWQDISC if present else RTM_DELQDISC
+        what = f"{'add' if present else 'remove'} qdisc {discipline.kind}"
+        flags = _NEW if present else NLM_F_ACK
+        self._send(what, qdisc.qdisc(ifindex, discipline), kind, flags)
 
     def set_master(self, ifindex: int, master: int) -> None:
         message = rtnl.link_only(ifindex, ("IFLA_MASTER", master))

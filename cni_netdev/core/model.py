@@ -136,6 +136,15 @@ class Neighbour(NamedTuple):
     flags: int
 
 
+class Qdisc(NamedTuple):
+    """A queueing discipline that somebody set; options: the kernel's bytes, in hexadecimal."""
+
+    kind: str
+    handle: int
+    parent: int
+    options: str
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -229,6 +238,7 @@ class Snapshot(NamedTuple):
     neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     tcx: tuple[tuple[str, int], ...] = ()
+    qdiscs: tuple[Qdisc, ...] = ()
 
 
 class Owner(NamedTuple):

@@ -22,6 +22,7 @@ from cni_netdev.core.model import (
     Lent,
     LinkSettings,
     Neighbour,
+    Qdisc,
     Route,
     Snapshot,
 )
@@ -105,6 +106,15 @@ class SetNeighbour(NamedTuple):
         return self._replace(present=not self.present)
 
 
+class SetQdisc(NamedTuple):
+    place: Place
+    qdisc: Qdisc
+    present: bool
+
+    def inverse(self) -> SetQdisc:
+        return self._replace(present=not self.present)
+
+
 class Sysctl(NamedTuple):
     """Of the link on the host, where it is called ``link``."""
 
@@ -153,6 +163,7 @@ Step = (
     | SetAddress
     | SetRoute
     | SetNeighbour
+    | SetQdisc
     | Sysctl
     | Xdp
     | RemoveTcx
@@ -318,6 +329,7 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(_sysctls(home, now, name))
     if wanted != parked:
         steps.append(Change("host", parked, wanted))
+    steps.extend(SetQdisc("host", each, True) for each in home.qdiscs if each not in now.qdiscs)
     if link.master and link.master != seen.master:
         steps.append(Master("host", seen.master, link.master))
     steps.extend(Altname("host", each, True) for each in link.altnames if each not in seen.altnames)

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.errors import Fault, RequestError
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Link, Route, Source
+    from cni_netdev.core.model import Link, Snapshot, Source
 
 _GLOB_KEYS = ("names", "drivers", "kinds", "pci", "namespaces")
 _DEFAULT_ROUTES = frozenset(("0.0.0.0/0", "::/0"))
+_WITH_FILTERS = frozenset(("clsact", "ingress"))
 _UNICAST = 1
 _MOST_RULES = 1024
 
@@ -158,15 +159,14 @@ def _bad_glob(glob: object) -> str:
 # --- deciding --------------------------------------------------------------------------------
 
 
-def admit(
-    link: Link, routes: tuple[Route, ...], source: Source, pod: Pod, policy: Policy
-) -> Verdict:
-    """Whether the link may go to the pod.  routes: those through the link, as on the host."""
+def admit(snapshot: Snapshot, source: Source, pod: Pod, policy: Policy) -> Verdict:
+    """Whether the link may go to the pod; of the snapshot, routes and qdiscs count too."""
+    link = snapshot.link
     refused = _always_refused(link)
     if refused:
         return Verdict(allowed=False, reason=refused)
     first = _first_match(link, pod, policy)
-    guard = _guard(link, routes)
+    guard = _guard(snapshot)
     if guard:
         lifting = _lifting_rule(link, pod, policy)
         if lifting is None:
@@ -190,13 +190,16 @@ def _always_refused(link: Link) -> str:
     return ""
 
 
-def _guard(link: Link, routes: tuple[Route, ...]) -> str:
-    if any(each.dst in _DEFAULT_ROUTES and each.type == _UNICAST for each in routes):
+def _guard(snapshot: Snapshot) -> str:
+    link = snapshot.link
+    if any(each.dst in _DEFAULT_ROUTES and each.type == _UNICAST for each in snapshot.routes):
         return "it carries a default route of the node"
     if link.master:
         return "it is a port of a bridge, bond or switch"
     if link.uppers:
         return f"other links are stacked on it: {', '.join(link.uppers)}"
+    if any(each.kind in _WITH_FILTERS for each in snapshot.qdiscs):
+        return "it has tc filters of the host, which the kernel drops when a link moves"
     return ""
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Link,
         LinkSettings,
         Neighbour,
+        Qdisc,
         Record,
         Route,
     )
@@ -70,6 +71,11 @@ class Netns(Protocol):
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
+
+    def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
+        """Those at its root and ingress that are not the kernel's default."""
+
+    def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None: ...
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
         """One message: into ``target``, with what differs.  It may have moved even on error."""

@@ -297,4 +297,5 @@ class _Return:
             neighbours=host.neighbours(ifindex) if home.neighbours else (),
             sysctls=host.sysctls(link.name),
             tcx=host.tcx(ifindex),
+            qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
         )

@@ -13,13 +13,14 @@ import pytest
 from cni_netdev.core import netns
 from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.engine import Injector
-from cni_netdev.core.errors import DeviceHeld
+from cni_netdev.core.errors import DeviceHeld, PolicyRefused
 from cni_netdev.core.journal import FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.model import Owner
 from cni_netdev.core.policy import Pod as PodOfPolicy
 from cni_netdev.core.policy import parse_policy
 from tests import bpf_programs
+from tests.host import run
 from tests.linkstate import capture, differences, everything
 
 if TYPE_CHECKING:
@@ -249,6 +250,37 @@ def test_a_link_hidden_in_a_further_namespace_comes_home(node: Node) -> None:
         further.delete()
         assert node.detach().complete
     assert differences(before, capture("nic1")) == []
+
+
+ROOTS = ("tbf rate 1mbit burst 32kbit latency 400ms", "pfifo limit 7", "bfifo limit 3000")
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_hosts_own_qdisc_is_put_back(node: Node, root: str) -> None:
+    node.host.veth("nic1")
+    run("tc", "qdisc", "add", "dev", "nic1", "root", "handle", "7:", *root.split())
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    pod.run("tc", "qdisc", "replace", "dev", "nic1", "root", "pfifo", "limit", "3")
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_filters_of_the_host_guard_a_link_and_the_pods_are_gone(node: Node) -> None:
+    node.host.veth("nic1")
+    clean = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    pod.run("tc", "qdisc", "add", "dev", "nic1", "clsact")
+    node.detach()
+    assert differences(clean, capture("nic1")) == []
+    run("tc", "qdisc", "add", "dev", "nic1", "clsact")
+    with pytest.raises(PolicyRefused, match="tc filters of the host"):
+        node.attach(pod, {"name": "nic1"})
+    node.attach(pod, {"name": "nic1"}, policy={"rules": [{"allow": {"names": ["nic1"]}}]})
+    node.detach()
+    assert "clsact" in run("tc", "qdisc", "show", "dev", "nic1")
 
 
 # --- BPF ---------------------------------------------------------------------------------------

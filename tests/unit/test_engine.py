@@ -25,6 +25,7 @@ from cni_netdev.core.model import (
     LinkSettings,
     Neighbour,
     Owner,
+    Qdisc,
     Route,
     RouteRequest,
     Selector,
@@ -80,6 +81,7 @@ def configured(world: World, name: str, number: int) -> FakeLink:
     fake.routes = [Route(2, f"172.{number}.0.0/16", gateway=f"10.0.{number}.254", priority=5)]
     fake.neighbours = [Neighbour(2, f"10.0.{number}.9", "02:00:00:00:00:09", 0x80, 0)]
     fake.sysctls["ipv4/conf/rp_filter"] = "2"
+    fake.qdiscs = [Qdisc("fq", 0x80010000, 0xFFFFFFFF, "")]
     return fake
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import Identity, Link, LinkSettings, Route
+from cni_netdev.core.model import Identity, Link, LinkSettings, Qdisc, Route, Snapshot
 from cni_netdev.core.policy import Pod, Policy, admit, parse_policy
 
 NIC = Link(
@@ -44,17 +44,16 @@ def rules(*listed: dict[str, Any], default: str = "allow") -> Policy:
     ],
 )
 def test_all_keys_of_a_rule_must_match(match: dict[str, Any], pod: Pod, matches: bool) -> None:
-    verdict = admit(NIC, (), "annotation", pod, rules({"deny": match}))
+    verdict = admit(Snapshot(NIC), "annotation", pod, rules({"deny": match}))
     assert verdict.allowed != matches
     assert verdict.reason == ("policy.rules[0] (deny)" if matches else "policy.default (allow)")
 
 
 @pytest.mark.parametrize("match", [{"namespaces": ["*"]}, {"labels": {"team": "*"}}])
 def test_what_is_not_known_of_a_pod_fails_closed(match: dict[str, Any]) -> None:
-    assert not admit(
-        NIC, (), "annotation", UNKNOWN, rules({"allow": match}, default="deny")
-    ).allowed
-    assert not admit(NIC, (), "annotation", UNKNOWN, rules({"deny": match})).allowed
+    allowing = rules({"allow": match}, default="deny")
+    assert not admit(Snapshot(NIC), "annotation", UNKNOWN, allowing).allowed
+    assert not admit(Snapshot(NIC), "annotation", UNKNOWN, rules({"deny": match})).allowed
 
 
 @given(
@@ -66,48 +65,51 @@ def test_the_first_match_decides(listed: list[tuple[bool, str]], default: bool) 
         default="allow" if default else "deny",
     )
     matching = [allow for allow, name in listed if name != "other"]
-    verdict = admit(NIC, (), "capability", UNKNOWN, policy)
+    verdict = admit(Snapshot(NIC), "capability", UNKNOWN, policy)
     assert verdict.allowed == (matching[0] if matching else default)
 
 
 def test_rules_do_not_bind_the_nodes_own_configuration() -> None:
-    assert admit(NIC, (), "config", UNKNOWN, rules(default="deny")).allowed
+    assert admit(Snapshot(NIC), "config", UNKNOWN, rules(default="deny")).allowed
 
 
 GUARDED = [
-    (NIC, DEFAULT_ROUTE, "default route"),
-    (NIC, (Route(10, "::/0", protocol=9),), "default route"),
-    (NIC._replace(master=4), (), "port of a bridge"),
-    (NIC._replace(uppers=("vlan7",)), (), "stacked on it: vlan7"),
+    (Snapshot(NIC, routes=DEFAULT_ROUTE), "default route"),
+    (Snapshot(NIC, routes=(Route(10, "::/0", protocol=9),)), "default route"),
+    (Snapshot(NIC._replace(master=4)), "port of a bridge"),
+    (Snapshot(NIC._replace(uppers=("vlan7",))), "stacked on it: vlan7"),
+    (Snapshot(NIC, qdiscs=(Qdisc("clsact", 1, 2, ""),)), "tc filters of the host"),
 ]
 
 
-@pytest.mark.parametrize(("link", "routes", "reason"), GUARDED)
+@pytest.mark.parametrize(("snapshot", "reason"), GUARDED)
 @pytest.mark.parametrize("source", ["config", "capability", "annotation"])
 def test_guards_bind_every_source_but_not_the_very_name(
-    link: Link, routes: tuple[Route, ...], reason: str, source: Any
+    snapshot: Snapshot, reason: str, source: Any
 ) -> None:
     for policy in (Policy(), rules({"allow": {}}), rules({"allow": {"names": ["enp*"]}})):
-        verdict = admit(link, routes, source, UNKNOWN, policy)
+        verdict = admit(snapshot, source, UNKNOWN, policy)
         assert not verdict.allowed
         assert reason in verdict.reason
     for name in ("enp1s0", "fast0"):
-        assert admit(link, routes, source, UNKNOWN, rules({"allow": {"names": [name]}})).allowed
+        assert admit(snapshot, source, UNKNOWN, rules({"allow": {"names": [name]}})).allowed
 
 
 def test_a_lifted_guard_still_obeys_the_rules_before() -> None:
     policy = rules({"deny": {"drivers": ["mlx5_core"]}}, {"allow": {"names": ["enp1s0"]}})
-    assert not admit(NIC, DEFAULT_ROUTE, "annotation", UNKNOWN, policy).allowed
+    assert not admit(Snapshot(NIC, routes=DEFAULT_ROUTE), "annotation", UNKNOWN, policy).allowed
 
 
 @pytest.mark.parametrize("link", [NIC._replace(immutable=True), NIC._replace(loopback=True)])
 def test_some_links_never_go(link: Link) -> None:
-    assert not admit(link, (), "config", UNKNOWN, rules({"allow": {"names": ["enp1s0"]}})).allowed
+    assert not admit(
+        Snapshot(link), "config", UNKNOWN, rules({"allow": {"names": ["enp1s0"]}})
+    ).allowed
 
 
 def test_an_unreachable_default_is_no_uplink() -> None:
     blackhole = (Route(2, "0.0.0.0/0", type=6),)
-    assert admit(NIC, blackhole, "annotation", UNKNOWN, Policy()).allowed
+    assert admit(Snapshot(NIC, routes=blackhole), "annotation", UNKNOWN, Policy()).allowed
 
 
 def test_every_fault_of_a_policy_is_told() -> None:
