@@ -50,6 +50,7 @@ class FileJournal:
         self._records = f"{self._directory}/records"
         self._pins = Pins(f"{self._directory}/pins")
         self._lock_timeout = lock_timeout
+        self._known: dict[str, tuple[tuple[int, int, int], Record]] = {}
 
     # --- records -----------------------------------------------------------------------------
 
@@ -81,6 +82,7 @@ class FileJournal:
     def forget(self, key: Key) -> None:
         """The caller holds the attachment's lock, so that a temporary file is a dead writer's."""
         path = self._path(key)
+        self._known.pop(os.path.basename(path), None)
         unfinished = os.path.basename(path) + "."
         try:
             _unlink(path)
@@ -114,14 +116,27 @@ class FileJournal:
             if not name.endswith(_SUFFIX):
                 continue
             try:
-                with open(f"{self._records}/{name}", encoding="utf-8", errors="replace") as file:
-                    yield name, codec.decode(file.read())
+                yield name, self._decoded(name)
             except FileNotFoundError:
                 continue  # forgotten since it was listed
             except RecordUnreadable as error:
                 yield name, error.message
             except OSError as error:
                 raise _cannot("read", name, error) from error
+
+    def _decoded(self, name: str) -> Record:
+        """A record as its file has it now; decoded again only if the file is another one.
+
+        Every look for a link's holder goes through all records, and a written record is always a
+        new file.
+        """
+        with open(f"{self._records}/{name}", encoding="utf-8", errors="replace") as file:
+            found = os.fstat(file.fileno())
+            version = (found.st_ino, found.st_mtime_ns, found.st_size)
+            known = self._known.get(name)
+            if known is None or known[0] != version:
+                known = self._known[name] = (version, codec.decode(file.read()))
+        return known[1]
 
     def _names(self) -> list[str]:
         try:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _GLOB_KEYS = ("names", "drivers", "kinds", "pci", "namespaces")
 _DEFAULT_ROUTES = frozenset(("0.0.0.0/0", "::/0"))
+# Before 6.15 the kernel does not say so; these it has always tied (NETIF_F_NETNS_LOCAL).
+_TIED = frozenset(("bridge", "bond", "team", "vrf", "openvswitch", "batadv", "hsr"))
 _WITH_FILTERS = frozenset(("clsact", "ingress"))
 _UNICAST = 1
 _MOST_RULES = 1024
@@ -184,7 +186,7 @@ def admit(snapshot: Snapshot, source: Source, pod: Pod, policy: Policy) -> Verdi
 def _always_refused(link: Link) -> str:
     if link.loopback:
         return "it is the loopback link, which cannot move"
-    if link.immutable:
+    if link.immutable or link.kind in _TIED:
         kind = f" of kind {link.kind}" if link.kind else ""
         return f"the kernel ties a link{kind} to its namespace"
     return ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused, NetdevError, NetnsError, StateError
 from cni_netdev.core.execute import perform
-from cni_netdev.core.model import Snapshot
+from cni_netdev.core.settle import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,23 +112,23 @@ class _Return:
         self._opened: list[Netns] = []
         self._searched = False
         self._notes: list[str] = []
+        self._complete = True
 
     def run(self) -> Release:
         home: list[str] = []
-        complete = True
         try:
             for lent in reversed(self._record.devices):
                 try:
                     name = self._bring(lent)
                 except NetdevError as error:
-                    complete = False
+                    self._complete = False
                     self._notes.append(f"{lent.home.link.name} is still away: {error.message}")
                 else:
                     home.extend([name] if name else [])
         finally:
             for namespace in self._opened:
                 namespace.close()
-        return Release(self._record.owner, tuple(home[::-1]), tuple(self._notes), complete)
+        return Release(self._record.owner, tuple(home[::-1]), tuple(self._notes), self._complete)
 
     # --- one link ----------------------------------------------------------------------------
 
@@ -210,11 +210,11 @@ class _Return:
             steps = plan.leave_pod(lent, seen, self._uppers(pod, seen), name, taken)
             try:
                 self._leave(steps, pod, seen)
-            except KernelRefused as error:
+            except KernelRefused:
                 came = self._host.find(lent.home.link.identity)
                 if came is not None:
                     return came
-                if error.errno != errno.EEXIST or attempt == _MOVE_TRIES - 1:
+                if attempt == _MOVE_TRIES - 1:
                     raise
                 seen = pod.find(lent.home.link.identity) or seen
             else:
@@ -222,13 +222,14 @@ class _Return:
         raise AssertionError("unreachable")
 
     def _leave(self, steps: Sequence[Step], pod: Netns, seen: Link) -> None:
+        """Raises KernelRefused for the move, and for a link on top that would go on listening."""
         for step in steps:
             try:
                 perform(step, pod, self._host, seen.identity.ifindex)
             except KernelRefused as error:
-                if isinstance(step, plan.Move):
+                gone = isinstance(step, plan.DeleteUpper) and error.errno == errno.ENODEV
+                if not (gone or isinstance(step, plan.Altname)):
                     raise
-                self._notes.append(f"{seen.name} in the pod: {error.message}")
 
     def _uppers(self, pod: Netns, seen: Link) -> tuple[Link, ...]:
         """What the pod stacked on the link; not a bridge that it was enslaved to, nor a peer."""
@@ -266,36 +267,12 @@ class _Return:
     # --- at home -----------------------------------------------------------------------------
 
     def _settle(self, lent: Lent, link: Link) -> str:
-        """Bring a link on the host back to its snapshot; what is refused becomes a note."""
-        home = lent.home
         name = self._free_name(lent)
-        if name != home.link.name:
+        if name != lent.home.link.name:
             self._notes.append(
-                f"{home.link.name} came home as {name}: another link has its name by now"
+                f"{lent.home.link.name} came home as {name}: another link has its name by now"
             )
-        current = link.name
-        for step in plan.settle(home, self._look(home, link), name):
-            if isinstance(step, plan.SetAddress) and self._host.is_local(step.address.address):
-                self._notes.append(f"{name}: {step.address.cidr} is on another link by now")
-                continue
-            try:
-                perform(step, self._host, self._host, link.identity.ifindex)
-            except KernelRefused as error:
-                if error.errno != errno.EEXIST:
-                    self._notes.append(f"{name}: {error.message}")
-            else:
-                current = step.after.name if isinstance(step, plan.Change) else current
-        return current
-
-    def _look(self, home: Snapshot, link: Link) -> Snapshot:
-        """Only what the snapshot has something to compare with."""
-        host, ifindex = self._host, link.identity.ifindex
-        return Snapshot(
-            link=link,
-            addresses=host.addresses(ifindex) if home.addresses else (),
-            routes=host.routes(ifindex) if home.routes else (),
-            neighbours=host.neighbours(ifindex) if home.neighbours else (),
-            sysctls=host.sysctls(link.name),
-            tcx=host.tcx(ifindex),
-            qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
-        )
+        settled = settle(self._host, lent.home, link, name)
+        self._notes.extend(settled.notes)
+        self._complete = self._complete and not settled.again
+        return settled.name

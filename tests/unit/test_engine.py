@@ -13,6 +13,7 @@ from cni_netdev.core.errors import (
     DeviceHeld,
     DeviceNotFound,
     KernelRefused,
+    LockTimeout,
     NetdevError,
     NetnsError,
     PolicyRefused,
@@ -41,6 +42,18 @@ OTHER = Owner("cni", "net", "c2", "eth0")
 PATH, OTHER_PATH = "/run/netns/pod", "/run/netns/other"
 NO_POLICY = parse_policy({}, "policy")
 POD = Pod(None, None, None)
+
+
+CODES = (
+    errno.EBUSY,
+    errno.ENODEV,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EINTR,
+    errno.ENOBUFS,
+)
 
 
 class Bench(NamedTuple):
@@ -227,6 +240,15 @@ def test_own_altname_as_new_name_and_clashing_altnames_stay_behind(bench: Bench)
     assert bench.at_home() == before
 
 
+def test_a_link_that_somebody_works_on_is_waited_for_in_vain(bench: Bench) -> None:
+    before = bench.at_home()
+    inode = bench.first.link.identity.inode
+    with bench.journal.lock(f"link-{inode}"), pytest.raises(LockTimeout, match=f"link-{inode}"):
+        bench.attach(FULL)
+    assert bench.at_home() == before
+    bench.nothing_left()
+
+
 def test_a_second_pod_is_told_who_holds_the_link(bench: Bench) -> None:
     bench.attach(FULL)
     with pytest.raises(DeviceHeld, match=r"c1/eth0"):
@@ -368,7 +390,8 @@ def test_a_link_hidden_in_a_further_namespace_is_found(bench: Bench) -> None:
 def test_a_move_home_that_is_refused_keeps_the_record_and_is_retried(bench: Bench) -> None:
     before = bench.at_home()
     bench.attach(FULL)
-    bench.world.fail_at(2, errno.EBUSY)  # the first event is the journal's
+    for number in (2, 3, 4):  # the first event is the journal's
+        bench.world.fail_at(number, errno.EBUSY)
     release = bench.engine.detach(OWNER.key)
     assert release is not None
     assert not release.complete
@@ -376,6 +399,24 @@ def test_a_move_home_that_is_refused_keeps_the_record_and_is_retried(bench: Benc
     assert bench.engine.recover()[0].complete
     assert bench.at_home() == before
     bench.nothing_left()
+
+
+# Not EEXIST: of an address it says that it is there already.
+@pytest.mark.parametrize("code", sorted({*CODES} - {errno.EEXIST}))
+def test_each_change_of_detach_refused_once_is_tried_again(code: int) -> None:
+    _, detached = events_of_attach_and_detach()
+    for number in range(2, detached - 1):  # the journal's come first and last
+        bench = bench_anew()
+        before = bench.at_home()
+        bench.attach(*both())
+        tamper(bench.first)
+        bench.world.fail_at(number, code)
+        release = bench.engine.detach(OWNER.key)
+        assert release is not None
+        if not release.complete:
+            bench.engine.recover()
+        assert bench.at_home() == before, (number, bench.world.events)
+        bench.nothing_left()
 
 
 def test_a_record_of_an_earlier_boot_is_forgotten(bench: Bench) -> None:
@@ -442,18 +483,6 @@ def events_of_attach_and_detach() -> tuple[int, int]:
 
 def bench_anew() -> Bench:
     return bench.__wrapped__()  # type: ignore[attr-defined, no-any-return]
-
-
-CODES = (
-    errno.EBUSY,
-    errno.ENODEV,
-    errno.EEXIST,
-    errno.EPERM,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EINTR,
-    errno.ENOBUFS,
-)
 
 
 def test_each_change_of_attach_failing_rolls_the_whole_list_back() -> None:

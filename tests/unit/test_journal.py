@@ -45,6 +45,17 @@ def test_records_are_written_read_replaced_and_forgotten(
     assert files(tmp_path) == ["cni@c0@eth0.json"]
 
 
+def test_a_record_that_another_process_replaced_is_read_anew(
+    journal: FileJournal, tmp_path: Path
+) -> None:
+    journal.write(record())
+    assert journal.records() == (record(),)
+    FileJournal(str(tmp_path / "state")).write(record(network="other"))
+    assert journal.records() == (record(network="other"),)
+    journal.forget(KEY)
+    assert journal.records() == ()
+
+
 def test_the_directory_is_for_root_alone(journal: FileJournal, tmp_path: Path) -> None:
     journal.write(record())
     modes = [

@@ -21,6 +21,7 @@ TESTED_BY = {
     "libc": "netns, pins",
     "kernel": "contract/test_netns",
     "netlink": "contract/test_netns, e2e/test_killed",
+    "settle": "engine, kernel/test_restore",
     "qdisc": "kernel/test_restore",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",

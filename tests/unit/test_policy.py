@@ -100,7 +100,9 @@ def test_a_lifted_guard_still_obeys_the_rules_before() -> None:
     assert not admit(Snapshot(NIC, routes=DEFAULT_ROUTE), "annotation", UNKNOWN, policy).allowed
 
 
-@pytest.mark.parametrize("link", [NIC._replace(immutable=True), NIC._replace(loopback=True)])
+@pytest.mark.parametrize(
+    "link", [NIC._replace(immutable=True), NIC._replace(loopback=True), NIC._replace(kind="bond")]
+)
 def test_some_links_never_go(link: Link) -> None:
     assert not admit(
         Snapshot(link), "config", UNKNOWN, rules({"allow": {"names": ["enp1s0"]}})

@@ -1,0 +1,76 @@
+"""Every netlink message of ADD and DEL refused in turn, in the real process on the real kernel."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import faulty
+from tests.e2e.test_killed import CONF, LINKS
+from tests.linkstate import capture, differences
+
+if TYPE_CHECKING:
+    from tests.host import Answer, Host, Pod
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def ready(cni: Host) -> Host:
+    faulty.install(cni.bin_dir)
+    for number, name in enumerate(LINKS, 1):
+        cni.configured(name, number)
+    return cni
+
+
+def call(host: Host, verb: str, pod: Pod, **env: str) -> Answer:
+    return host.plugin(verb, CONF, netns=pod.path, env=env)
+
+
+def netlink_events(host: Host, verb: str, pod: Pod) -> list[int]:
+    """The numbers of those events that are netlink messages."""
+    trace = host.directory / f"trace-{verb}"
+    call(host, verb, pod, NETDEV_TRACE=str(trace)).ok()
+    lines = enumerate(trace.read_text().splitlines(), 1)
+    return [number for number, line in lines if line.startswith("netlink")]
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EPERM, errno.ENOBUFS])
+def test_a_refused_message_of_add_undoes_the_whole_list(ready: Host, code: int) -> None:
+    before = {name: capture(name) for name in LINKS}
+    pod = ready.pod()
+    events = netlink_events(ready, "ADD", pod)
+    call(ready, "DEL", pod).ok()
+    assert len(events) > 20
+    for number in events:
+        answer = call(ready, "ADD", pod, NETDEV_FAIL_AT=f"{number}:{code}")
+        assert answer.error()[0] == 105, (number, answer.stdout)
+        assert "injected" in answer.error()[1]
+        for name in LINKS:
+            assert differences(before[name], capture(name)) == [], number
+        assert pod.names() == ["lo"]
+        assert ready.left_over() == []
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.ENODEV])
+def test_a_refused_message_of_del_is_told_and_made_good_later(ready: Host, code: int) -> None:
+    before = {name: capture(name) for name in LINKS}
+    pod = ready.pod()
+    call(ready, "ADD", pod).ok()
+    told = 0
+    for number in netlink_events(ready, "DEL", pod):
+        call(ready, "ADD", pod).ok()
+        answer = call(ready, "DEL", pod, NETDEV_FAIL_AT=f"{number}:{code}")
+        assert answer.ok() is None
+        home = set(LINKS) <= set(ready.names())
+        if not home or any(differences(before[name], capture(name)) for name in LINKS):
+            told += 1
+            assert "injected" in answer.stderr, number
+        ready.netdevctl("recover")
+        for name in LINKS:
+            assert differences(before[name], capture(name)) == [], number
+        assert ready.left_over() == [], number
+    # Most are tried again at once; a refused look ends the call and is left to the next.
+    assert told > 0
