@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cni_netdev.core.devices import parse_devices, shown
+from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,15 +5,28 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from cni_netdev.core import plan
 from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestError
+from cni_netdev.core.steps import (
+    Altname,
+    Change,
+    DeleteUpper,
+    Master,
+    Move,
+    RemoveTcx,
+    SetAddress,
+    SetNeighbour,
+    SetQdisc,
+    SetRoute,
+    Sysctl,
+    Xdp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni_netdev.core.model import Lent
-    from cni_netdev.core.plan import Step
     from cni_netdev.core.ports import Netns
+    from cni_netdev.core.steps import Step
 
 # Errnos by which the kernel says that what was asked for does not fit; others are its own trouble.
 _DOES_NOT_FIT = frozenset(
@@ -37,32 +50,32 @@ _MAC_BYTES_WITH_COLONS = 17
 def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # noqa: C901, PLR0912 - a table
     """Do one step to the link with this ifindex in ``here``; ``target`` is where a Move goes."""
     match step:
-        case plan.Move(_, before, after):
+        case Move(_, before, after):
             here.move(ifindex, target, before, after)
-        case plan.Change(_, before, after):
+        case Change(_, before, after):
             here.change(ifindex, before, after)
-        case plan.Master(_, _, after):
+        case Master(_, _, after):
             here.set_master(ifindex, after)
-        case plan.Altname(_, name, present):
+        case Altname(_, name, present):
             here.set_altname(ifindex, name, present=present)
-        case plan.SetAddress(_, address, present):
+        case SetAddress(_, address, present):
             here.set_address(ifindex, address, present=present)
-        case plan.SetRoute(_, route, present):
+        case SetRoute(_, route, present):
             here.set_route(ifindex, route, present=present)
-        case plan.SetNeighbour(_, neighbour, present):
+        case SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
-        case plan.SetQdisc(_, qdisc, present):
+        case SetQdisc(_, qdisc, present):
             here.set_qdisc(ifindex, qdisc, present=present)
-        case plan.Sysctl(link, key, _, after):
+        case Sysctl(link, key, _, after):
             here.set_sysctl(link, key, after)
-        case plan.Xdp(_, mode, before, after):
+        case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
             if after:
                 here.attach_xdp(ifindex, mode, after)
-        case plan.RemoveTcx(_, attach, program):
+        case RemoveTcx(_, attach, program):
             here.detach_tcx(ifindex, attach, program)
-        case plan.DeleteUpper(_, upper, _):
+        case DeleteUpper(_, upper, _):
             here.delete_link(upper)
 
 
@@ -120,7 +133,7 @@ class Runner:
                 perform(step, here, target, ifindex)
             except KernelRefused as error:
                 raise _explained(error, lent) from error
-            if isinstance(step, plan.Move):
+            if isinstance(step, Move):
                 there[position] = self._arrived(lent)
 
     def _arrived(self, lent: Lent) -> int:

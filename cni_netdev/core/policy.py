@@ -114,7 +114,7 @@ def _rule(value: object, where: str, faults: list[Fault]) -> Rule | None:
 def _unknown(
     value: dict[str, object], known: tuple[str, ...], where: str, faults: list[Fault]
 ) -> None:
-    from cni_netdev.core.devices import nearest
+    from cni_netdev.core.values import nearest
 
     faults.extend(
         Fault(f"{where}.{key}", f"unknown key{nearest(key, known)}")

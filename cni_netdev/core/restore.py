@@ -14,13 +14,14 @@ from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused, NetdevError, NetnsError, StateError
 from cni_netdev.core.execute import perform
 from cni_netdev.core.settle import settle
+from cni_netdev.core.steps import Altname, DeleteUpper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni_netdev.core.model import Lent, Link, Owner, Record
-    from cni_netdev.core.plan import Step
     from cni_netdev.core.ports import Journal, Kernel, Netns
+    from cni_netdev.core.steps import Step
 
 _MOVE_TRIES = 3
 _FALLBACKS = 100
@@ -227,8 +228,8 @@ class _Return:
             try:
                 perform(step, pod, self._host, seen.identity.ifindex)
             except KernelRefused as error:
-                gone = isinstance(step, plan.DeleteUpper) and error.errno == errno.ENODEV
-                if not (gone or isinstance(step, plan.Altname)):
+                gone = isinstance(step, DeleteUpper) and error.errno == errno.ENODEV
+                if not (gone or isinstance(step, Altname)):
                     raise
 
     def _uppers(self, pod: Netns, seen: Link) -> tuple[Link, ...]:

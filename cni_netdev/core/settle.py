@@ -13,16 +13,17 @@ from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
 from cni_netdev.core.model import Snapshot
+from cni_netdev.core.steps import Altname, SetAddress, SetNeighbour, SetRoute
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Link
-    from cni_netdev.core.plan import Step
     from cni_netdev.core.ports import Netns
+    from cni_netdev.core.steps import Step
 
 _TRIES = 3
 # Refusals that say nothing about the request: another time it may be granted.
 _PASSING = frozenset((errno.EBUSY, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EINTR))
-_SET = (plan.SetAddress, plan.SetRoute, plan.SetNeighbour)
+_SET = (SetAddress, SetRoute, SetNeighbour)
 
 
 class Settled(NamedTuple):
@@ -66,9 +67,9 @@ def _do(host: Netns, step: Step, ifindex: int) -> KernelRefused | None:
 
 def _not_ours_any_more(host: Netns, step: Step) -> str:
     """Why a thing must be left where it was put since; empty when it may come back."""
-    if isinstance(step, plan.SetAddress) and host.is_local(step.address.address):
+    if isinstance(step, SetAddress) and host.is_local(step.address.address):
         return f"{step.address.cidr} is on another link by now"
-    if isinstance(step, plan.Altname) and step.present and host.link(name=step.name):
+    if isinstance(step, Altname) and step.present and host.link(name=step.name):
         return f"altname {step.name} is another link's by now"
     return ""
 

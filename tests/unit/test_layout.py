@@ -22,6 +22,8 @@ TESTED_BY = {
     "kernel": "contract/test_netns",
     "netlink": "contract/test_netns, e2e/test_killed",
     "settle": "engine, kernel/test_restore",
+    "steps": "plan",
+    "values": "devices, with the table of bad inputs",
     "qdisc": "kernel/test_restore",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",

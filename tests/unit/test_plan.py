@@ -20,10 +20,21 @@ from cni_netdev.core.model import (
     Selector,
     Snapshot,
 )
+from cni_netdev.core.steps import (
+    Altname,
+    Change,
+    DeleteUpper,
+    Master,
+    Move,
+    SetAddress,
+    SetRoute,
+    Sysctl,
+    Xdp,
+)
 from tests.fakes import FakeKernel, FakeLink, World
 
 if TYPE_CHECKING:
-    from cni_netdev.core.plan import Step
+    from cni_netdev.core.steps import Step
 
 _NAMES = st.sampled_from(("nic1", "net1", "eth9"))
 _SETTINGS = st.builds(
@@ -105,18 +116,18 @@ def test_the_inverse_of_a_step_undoes_it(
     free = [each for each in ("alt1", "alt2") if each not in fake.link.altnames]
     missing = (Address(2, "10.7.0.1", 24), Address(10, "fd07::1", 64))
     candidates: list[Any] = [
-        plan.Change("host", settings, other),
-        plan.Sysctl(settings.name, "ipv4/conf/rp_filter", fake.sysctls["ipv4/conf/rp_filter"], "1"),
-        plan.Master("host", fake.link.master, 3),
-        plan.Xdp("host", "drv", 0, 9),
-        *(plan.Altname("host", each, True) for each in free),
-        *(plan.SetAddress("host", each, True) for each in missing),
+        Change("host", settings, other),
+        Sysctl(settings.name, "ipv4/conf/rp_filter", fake.sysctls["ipv4/conf/rp_filter"], "1"),
+        Master("host", fake.link.master, 3),
+        Xdp("host", "drv", 0, 9),
+        *(Altname("host", each, True) for each in free),
+        *(SetAddress("host", each, True) for each in missing),
     ]
     if settings.up:
-        candidates.append(plan.SetRoute("host", Route(2, "10.6.0.0/16"), True))
+        candidates.append(SetRoute("host", Route(2, "10.6.0.0/16"), True))
     bare = not (fake.addresses or fake.routes or fake.neighbours)
     if bare and fake.sysctls["ipv4/conf/rp_filter"] == "0":
-        candidates.append(plan.Move("host", settings, other))
+        candidates.append(Move("host", settings, other))
     step = data.draw(st.sampled_from(candidates))
     before = fake.everything()
     do(world, fake, step, pod)
@@ -172,7 +183,7 @@ def test_an_attach_plan_moves_all_before_it_sets_addresses_and_routes_last() -> 
     order = [(position, type(step).__name__) for position, step in steps]
     assert order[:3] == [(0, "Altname"), (0, "Move"), (1, "Move")]
     assert [name for _, name in order[3:]] == ["SetAddress"] * 4 + ["SetRoute"] * 4
-    routes = [step.route for _, step in steps if isinstance(step, plan.SetRoute)]
+    routes = [step.route for _, step in steps if isinstance(step, SetRoute)]
     assert [each.gateway for each in routes] == [None, None, "10.8.0.1", "10.8.0.1"]
     assert [each.scope for each in routes] == [253, 253, 0, 0]
 
@@ -193,8 +204,8 @@ def test_leaving_a_pod_drops_what_was_planted_and_what_would_clash() -> None:
     )
     upper = world.add_link("spy").link
     steps = plan.leave_pod(lent, seen, (upper,), "nic1", frozenset(["taken"]))
-    assert steps[0] == plan.DeleteUpper("pod", upper.identity.ifindex, "spy")
-    assert {step.name for step in steps if isinstance(step, plan.Altname)} == {"planted", "taken"}
+    assert steps[0] == DeleteUpper("pod", upper.identity.ifindex, "spy")
+    assert {step.name for step in steps if isinstance(step, Altname)} == {"planted", "taken"}
     move = steps[-1]
-    assert isinstance(move, plan.Move)
+    assert isinstance(move, Move)
     assert (move.before, move.after) == (seen.settings, fake.link.settings)

@@ -1,0 +1,145 @@
+"""Steps: one change each, with its inverse beside it; values that can be printed and compared.
+
+``place`` is where the link is when the step is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from cni_netdev.core.model import Address, LinkSettings, Neighbour, Qdisc, Route
+
+Place = Literal["host", "pod"]
+
+
+class Move(NamedTuple):
+    """Into the other namespace, with other settings, in one message.  place: where it starts."""
+
+    place: Place
+    before: LinkSettings
+    after: LinkSettings
+
+    def inverse(self) -> Move:
+        return Move("pod" if self.place == "host" else "host", self.after, self.before)
+
+
+class Change(NamedTuple):
+    place: Place
+    before: LinkSettings
+    after: LinkSettings
+
+    def inverse(self) -> Change:
+        return Change(self.place, self.after, self.before)
+
+
+class Master(NamedTuple):
+    """Enslave to the link with ifindex ``after``; 0 is none."""
+
+    place: Place
+    before: int
+    after: int
+
+    def inverse(self) -> Master:
+        return Master(self.place, self.after, self.before)
+
+
+class Altname(NamedTuple):
+    place: Place
+    name: str
+    present: bool
+
+    def inverse(self) -> Altname:
+        return self._replace(present=not self.present)
+
+
+class SetAddress(NamedTuple):
+    place: Place
+    address: Address
+    present: bool
+
+    def inverse(self) -> SetAddress:
+        return self._replace(present=not self.present)
+
+
+class SetRoute(NamedTuple):
+    place: Place
+    route: Route
+    present: bool
+
+    def inverse(self) -> SetRoute:
+        return self._replace(present=not self.present)
+
+
+class SetNeighbour(NamedTuple):
+    place: Place
+    neighbour: Neighbour
+    present: bool
+
+    def inverse(self) -> SetNeighbour:
+        return self._replace(present=not self.present)
+
+
+class SetQdisc(NamedTuple):
+    place: Place
+    qdisc: Qdisc
+    present: bool
+
+    def inverse(self) -> SetQdisc:
+        return self._replace(present=not self.present)
+
+
+class Sysctl(NamedTuple):
+    """Of the link on the host, where it is called ``link``."""
+
+    link: str
+    key: str
+    before: str
+    after: str
+
+    def inverse(self) -> Sysctl:
+        return self._replace(before=self.after, after=self.before)
+
+
+class Xdp(NamedTuple):
+    """Program ids; 0 is none.  Putting one back needs it to be still loaded."""
+
+    place: Place
+    mode: str
+    before: int
+    after: int
+
+    def inverse(self) -> Xdp:
+        return self._replace(before=self.after, after=self.before)
+
+
+class RemoveTcx(NamedTuple):
+    """Take away a TCX program that a pod planted; has no inverse and needs none."""
+
+    place: Place
+    attach: str
+    program: int
+
+
+class DeleteUpper(NamedTuple):
+    """Delete a link that a pod built on top of a lent one; has no inverse and needs none."""
+
+    place: Place
+    ifindex: int
+    name: str
+
+
+Step = (
+    Move
+    | Change
+    | Master
+    | Altname
+    | SetAddress
+    | SetRoute
+    | SetNeighbour
+    | SetQdisc
+    | Sysctl
+    | Xdp
+    | RemoveTcx
+    | DeleteUpper
+)

@@ -1,0 +1,205 @@
+"""Single values of a request, each checked and made canonical; pure.
+
+Every function raises ValueError with what is wrong and what would be right.  In an annotation all
+scalars arrive as text, so numbers and booleans are taken as decimal text and true or false too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ipaddress
+    from collections.abc import Callable
+
+MTU = (68, 65535)  # RFC 791's smallest, and the largest that Linux's own links take
+U32 = (0, 2**32 - 1)
+_MOST_SHOWN = 64
+_NAME_BYTES, _ALTNAME_BYTES = 15, 127  # IFNAMSIZ and ALTIFNAMSIZ less the closing zero
+_SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,11}")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_LONG_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){19}")
+_PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
+
+
+def nearest(key: str, known: tuple[str, ...]) -> str:
+    """``; did you mean mtu?`` or the list of keys, for the end of a message."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def shown(value: object) -> str:
+    """A caller's value for a message: escaped, and no longer than a line can bear."""
+    text = ascii(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} must be text")  # noqa: TRY004 - one class for all faults
+    return value
+
+
+def as_boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError(f"{shown(value)} is neither true nor false")
+
+
+def _number(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return int(value)
+    raise ValueError(f"{shown(value)} is no whole number")
+
+
+def between(least: int, most: int) -> Callable[[object], int]:
+    def convert(value: object) -> int:
+        number = _number(value)
+        if number < least:
+            raise ValueError(f"{shown(number)} is below {least}")
+        if number > most:
+            raise ValueError(f"{shown(number)} is above {most}")
+        return number
+
+    return convert
+
+
+def as_scope(value: object) -> int:
+    if isinstance(value, str) and value in _SCOPES:
+        return _SCOPES[value]
+    try:
+        return between(0, 255)(value)
+    except ValueError:
+        known = ", ".join(_SCOPES)
+        raise ValueError(f"{shown(value)} is no scope: a number up to 255, or {known}") from None
+
+
+def _link_name(value: object, most: int) -> str:
+    name = _text(value)
+    if not name or len(name.encode(errors="surrogateescape")) > most:
+        raise ValueError(f"{shown(name)} must have 1 to {most} bytes")
+    if name in (".", "..") or any(
+        each in "/:" or each.isspace() or not each.isprintable() for each in name
+    ):
+        raise ValueError(f"{shown(name)} is no name of a link: no /, :, space or control character")
+    return name
+
+
+def as_name(value: object) -> str:
+    return _link_name(value, _ALTNAME_BYTES)
+
+
+def as_new_name(value: object) -> str:
+    name = _link_name(value, _NAME_BYTES)
+    if "%" in name:
+        raise ValueError(f"{shown(name)} has a %, which the kernel would replace by a number")
+    if name in ("lo", "all", "default"):
+        raise ValueError(f"{shown(name)} means something else in every namespace")
+    return name
+
+
+def _lower(value: object) -> str:
+    return _text(value).lower().replace("-", ":")
+
+
+def as_mac(value: object) -> str:
+    mac = _lower(value)
+    if not _MAC.fullmatch(mac):
+        raise ValueError(f"{shown(value)} is no MAC: six bytes as 02:00:5e:10:00:01")
+    if int(mac[:2], 16) & 1:
+        raise ValueError(f"{mac} is a multicast address; the first byte must be even")
+    if not mac.strip("0:"):
+        raise ValueError(f"{mac} is no address of a link")
+    return mac
+
+
+def as_hwaddr(value: object) -> str:
+    mac = _lower(value)
+    if not (_MAC.fullmatch(mac) or _LONG_MAC.fullmatch(mac)):
+        raise ValueError(f"{shown(value)} is no hardware address: 6 or 20 bytes with colons")
+    return mac
+
+
+def as_pci(value: object) -> str:
+    found = _PCI.fullmatch(_text(value).lower())
+    if not found:
+        raise ValueError(f"{shown(value)} is no PCI address, as 0000:3b:02.1")
+    return f"{found[1] or '0000'}:{found[2]}"
+
+
+def as_path(value: object) -> str:
+    path = _text(value)
+    parts = path.split("/")
+    inside = path.startswith("/sys/devices/") and not {".", ".."} & set(parts)
+    if not inside or not path.isprintable() or len(path.encode(errors="surrogateescape")) > 1024:  # noqa: PLR2004 - enough for any bus
+        raise ValueError(f"{shown(path)} is no plain path below /sys/devices/")
+    return "/" + "/".join(filter(None, parts))
+
+
+def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    import ipaddress
+
+    if "%" in text or not text.isascii():
+        raise ValueError(f"{shown(text)} is no plain address")
+    try:
+        return ipaddress.ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is no IP address, as 192.168.2.2/24 or fd00::2/64"
+        ) from None
+
+
+def _usable(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> str:
+    if address.ip.is_unspecified or address.ip.is_multicast:
+        raise ValueError(f"{address.ip} cannot be the address of a link")
+    return f"{address.ip}/{address.network.prefixlen}"
+
+
+def as_cidr(value: object) -> str:
+    text = _text(value)
+    _, slash, bits = text.partition("/")
+    if slash and not bits.isdecimal():
+        raise ValueError(f"{shown(text)} must have its prefix length after the /")
+    return _usable(_interface(text))
+
+
+def as_address(value: object, prefix: int | None) -> str:
+    """The original's form: a bare address and its prefix; CIDR is taken too."""
+    text = _text(value)
+    if prefix is None:
+        return as_cidr(text)
+    bare, slash, bits = text.partition("/")
+    if slash and bits != str(prefix):
+        raise ValueError(f"{shown(text)} contradicts prefix {prefix}")
+    try:
+        return as_cidr(f"{bare}/{prefix}")
+    except ValueError:
+        _interface(bare)
+        raise ValueError(f"prefix {prefix} is too long for {shown(bare)}") from None
+
+
+def as_destination(value: object) -> str:
+    text = _text(value)
+    if text == "default":
+        return text
+    interface = _interface(text)
+    if interface.ip != interface.network.network_address:
+        raise ValueError(
+            f"{shown(text)} has bits behind its prefix; did you mean {interface.network}?"
+        )
+    return str(interface.network)
+
+
+def as_plain_address(value: object) -> str:
+    text = _text(value)
+    if "/" in text:
+        raise ValueError(f"{shown(text)} must be an address without prefix")
+    return str(_interface(text).ip)
