@@ -82,6 +82,7 @@ class World:
         self.paths: dict[str, int] = {}
         self.occupied: set[int] = set()
         self.events: list[str] = []
+        self.buses: set[str] = set()
         self._interrupts: dict[int, Callable[[], None]] = {}
         self.host = self.add_namespace(HOST)
 
@@ -264,6 +265,9 @@ class FakeNetns:
     def by_bus(self, address: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if each.identity.bus == address)
 
+    def has_bus(self, address: str) -> bool:
+        return address in self._world.buses
+
     def driver_of_bus(self, address: str) -> str | None:  # noqa: ARG002
         return None
 
@@ -279,9 +283,11 @@ class FakeNetns:
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         return tuple(self._at(ifindex).neighbours)
 
-    def is_local(self, address: str) -> bool:
-        return any(
-            each.address == address for fake in self._links.values() for each in fake.addresses
+    def links_with(self, address: str) -> tuple[int, ...]:
+        return tuple(
+            fake.ifindex
+            for fake in self._links.values()
+            if address in [each.address for each in fake.addresses]
         )
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
@@ -331,7 +337,14 @@ class FakeNetns:
         else:  # IPv4 after the others of its kind, IPv6 before them
             there.insert(sum(":" not in each for each in known), address)
 
-    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None:
+    def set_route(
+        self,
+        ifindex: int,
+        route: Route,
+        *,
+        present: bool,
+        append: bool = False,  # noqa: ARG002
+    ) -> None:
         self._world.event(f"route {route.dst}")
         fake = self._at(ifindex)
         if not fake.link.settings.up:
@@ -401,6 +414,9 @@ class FakeKernel:
     def search(self, cookie: int) -> FakeNetns | None:
         return FakeNetns(self.world, cookie) if cookie in self.world.occupied else None
 
+    def await_hardware(self, identity: Identity) -> Link | None:
+        return self.host.find(identity)
+
     def holder(self, identity: Identity) -> FakeNetns | None:
         for cookie in sorted(self.world.occupied - {self.world.host}):
             namespace = FakeNetns(self.world, cookie)
@@ -423,6 +439,7 @@ class FakeJournal:
         self.kept: dict[Key, Record] = {}
         self.pins: dict[Key, int] = {}
         self.locks: set[str] = set()
+        self.mount_namespace = 1
 
     def read(self, key: Key) -> Record | None:
         return self.kept.get(key)

@@ -24,6 +24,7 @@ from cni_netdev.core.errors import (
     NetdevError,
     NetnsError,
     RecordUnreadable,
+    StateError,
 )
 from cni_netdev.core.execute import Runner
 from cni_netdev.core.model import Lent, NetnsRef, Owner, Record, Snapshot
@@ -69,7 +70,7 @@ class Injector:
             target = self._kernel.open(netns_path)
             try:
                 self._refuse_host(target, netns_path)
-                wanted, notes = self._wanted(owner, requests)
+                wanted, notes = self._wanted(owner, target, requests)
                 record = self._already(owner, target, wanted)
                 if record is None:
                     where = NetnsRef(netns_path, target.cookie)
@@ -92,7 +93,7 @@ class Injector:
         record = self._journal.read(owner.key)
         if record is None:
             return None
-        alive = record.boot_id == self._kernel.boot_id and record.netns.cookie == target.cookie
+        alive = self._is_in(record, target)
         wishes = [lent.request.wish for lent in record.devices]
         same = wishes == [request.wish for request in requests]
         stands = alive and record.complete
@@ -107,9 +108,12 @@ class Injector:
         if same:
             return record
         raise CannotApply(
-            f"attachment {owner} already holds {_names(record)} by another request",
+            f"attachment {owner} already holds {_names(record) or 'nothing'} by another request",
             "detach it (DEL) before asking for something else",
         )
+
+    def _is_in(self, record: Record, target: Netns) -> bool:
+        return (record.boot_id, record.netns.cookie) == (self._kernel.boot_id, target.cookie)
 
     def _attach(
         self,
@@ -127,10 +131,19 @@ class Injector:
             devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, target)
             strip = runner.check(devices)
-            record = Record(owner, where, self._kernel.boot_id, complete=False, devices=devices)
+            pinned = any(self._dies_with_namespace(lent) for lent in devices)
+            record = Record(
+                owner=owner,
+                netns=where,
+                boot_id=self._kernel.boot_id,
+                complete=False,
+                devices=devices,
+                host=self._kernel.host.cookie,
+                pinned_in=self._journal.mount_namespace if pinned else 0,
+            )
             self._journal.write(record)
             try:
-                if any(self._dies_with_namespace(lent) for lent in devices):
+                if pinned:
                     self._journal.pin(owner.key, target)
                 runner.attach(devices, plan.attach(devices, strip))
                 record = record._replace(complete=True)
@@ -146,22 +159,23 @@ class Injector:
             error.with_details("; ".join(release.notes))
 
     def _wanted(
-        self, owner: Owner, requests: tuple[DeviceRequest, ...]
+        self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
     ) -> tuple[tuple[DeviceRequest, ...], tuple[str, ...]]:
         """Without what the other front end attached to this very sandbox by an equal request."""
         wanted, notes = [], []
         for request in requests:
-            twin = self._twin(owner, request)
+            twin = self._twin(owner, target, request)
             if twin is None:
                 wanted.append(request)
             else:
                 notes.append(f"{request.selector} is already attached by {twin.front}")
         return tuple(wanted), tuple(notes)
 
-    def _twin(self, owner: Owner, request: DeviceRequest) -> Owner | None:
+    def _twin(self, owner: Owner, target: Netns, request: DeviceRequest) -> Owner | None:
         for record in self._journal.records():
             other = record.owner
-            if other.sandbox == owner.sandbox and other.key != owner.key and record.complete:
+            here = record.complete and self._is_in(record, target)
+            if here and other.sandbox == owner.sandbox and other.key != owner.key:
                 for lent in record.devices:
                     if lent.request.wish == request.wish:
                         return other
@@ -284,29 +298,27 @@ class Injector:
 
     def _reap_dead(self, besides: Key) -> tuple[str, ...]:
         """Recover others' dead records in passing; their trouble is told, not made the caller's."""
-        notes: list[str] = []
-        for record in self._journal.records():
-            if record.owner.key == besides:
-                continue
-            try:
-                release = self._recover_if_dead(record)
-            except NetdevError as error:
-                notes.append(f"recovering {record.owner}: {error.message}")
-            else:
-                notes += (
-                    [f"recovering {record.owner}: {note}" for note in release.notes]
-                    if release
-                    else []
-                )
-        return tuple(notes)
+        try:
+            others = [each for each in self._journal.records() if each.owner.key != besides]
+        except StateError as error:
+            return (error.message,)
+        releases = [self._recover_if_dead(record) for record in others]
+        return tuple(
+            f"recovering {release.owner}: {note}"
+            for release in releases
+            if release is not None
+            for note in release.notes
+        )
 
     def _recover_if_dead(self, record: Record) -> Release | None:
-        return None if self.alive(record) else self._recover(record, even_if_alive=False)
+        return self._recover(record, even_if_alive=False)
 
     def _recover(self, stale: Record, *, even_if_alive: bool) -> Release | None:
         """Release a record unless somebody works on it now (then it is in good hands)."""
         key = stale.owner.key
         try:
+            if self.alive(stale) and not even_if_alive:
+                return None
             with self._journal.lock(lock_of(key), wait=False):
                 record = self._journal.read(key)
                 if record is None or (self.alive(record) and not even_if_alive):
@@ -314,9 +326,14 @@ class Injector:
                 return self._restorer.release(record)
         except LockTimeout:
             return None
+        except Exception as error:  # noqa: BLE001 - one record's trouble is not the next one's
+            reason = error.message if isinstance(error, NetdevError) else repr(error)
+            return Release(stale.owner, (), (reason,), complete=False)
 
     def alive(self, record: Record) -> bool:
         """Whether a pod may still be using it; when in doubt, yes."""
+        if record.host not in (0, self._kernel.host.cookie):
+            return True  # another namespace's business
         if record.boot_id != self._kernel.boot_id or not record.complete:
             return False
         if self._kernel.cookie_at(record.netns.path) == record.netns.cookie:

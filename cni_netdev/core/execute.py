@@ -60,8 +60,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_altname(ifindex, name, present=present)
         case SetAddress(_, address, present):
             here.set_address(ifindex, address, present=present)
-        case SetRoute(_, route, present):
-            here.set_route(ifindex, route, present=present)
+        case SetRoute(_, route, present, append):
+            here.set_route(ifindex, route, present=present, append=append)
         case SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
         case SetQdisc(_, qdisc, present):
@@ -95,7 +95,8 @@ class Runner:
         faults = [fault for lent in devices for fault in self._faults(lent)]
         if faults:
             raise CannotApply("; ".join(str(fault) for fault in faults))
-        return tuple(self._left_behind(lent) for lent in devices)
+        names = frozenset(lent.expected.name for lent in devices)
+        return tuple(self._left_behind(lent, names) for lent in devices)
 
     def _faults(self, lent: Lent) -> list[Fault]:
         request, link, expected = lent.request, lent.home.link, lent.expected
@@ -114,12 +115,12 @@ class Runner:
             faults.append(Fault(f"{request.where}.mac", fault))
         return faults
 
-    def _left_behind(self, lent: Lent) -> frozenset[str]:
-        """An altname equal to a name in the pod, or to its own new name, would stop the move."""
+    def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
+        """An altname equal to a name in the pod, of these devices too, would stop a move."""
         return frozenset(
             name
             for name in lent.home.link.altnames
-            if name == lent.expected.name or self._pod.link(name=name) is not None
+            if name in names or self._pod.link(name=name) is not None
         )
 
     def attach(self, devices: tuple[Lent, ...], steps: Sequence[tuple[int, Step]]) -> None:

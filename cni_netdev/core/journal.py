@@ -3,7 +3,7 @@
     <state directory>/           0700, root's
         records/<front>@<sandbox>@<ifname>.json
         locks/<name>.lock        only while held
-        pins/<as records>        see pins
+        pins-<mount namespace>/<as records>    see pins
 
 A record is written beside its place and renamed into it, so that a reader sees the old one or the
 new one.  No fsync: the directory is a tmpfs and lives as long as the kernel state it describes;
@@ -48,7 +48,10 @@ class FileJournal:
         """lock_timeout: seconds that lock() waits."""
         self._directory = directory.rstrip("/") or "/"
         self._records = f"{self._directory}/records"
-        self._pins = Pins(f"{self._directory}/pins")
+        # One place for each mount namespace: to remove a mount point or what looks like an
+        # unused one here would unmount it in every other.
+        self._mount_namespace = os.stat("/proc/thread-self/ns/mnt").st_ino
+        self._pins = Pins(f"{self._directory}/pins-{self._mount_namespace}")
         self._lock_timeout = lock_timeout
         self._known: dict[str, tuple[tuple[int, int, int], Record]] = {}
 
@@ -147,14 +150,19 @@ class FileJournal:
             raise _cannot("list", self._records, error) from error
 
     def sweep(self) -> None:
+        # Pins before records: a record stands before its pin is made.
+        pins = self._pins.names()
         for name in self._names():
             if name.endswith(_TEMPORARY) and not _runs(name.split(".")[-2]):
                 _unlink(f"{self._records}/{name}")
-        kept = set(self._names())
-        for pin in self._pins.names():
-            if pin + _SUFFIX not in kept:
+        kept = {name.partition(_SUFFIX)[0] for name in self._names()}
+        for pin in pins:
+            if pin not in kept:
                 self._pins.drop(pin, self.lock("pins"))
-        locks.sweep(f"{self._directory}/locks")
+        try:
+            locks.sweep(f"{self._directory}/locks")
+        except OSError as error:
+            raise _cannot("sweep", f"{self._directory}/locks", error) from error
 
     # --- locks and pins ----------------------------------------------------------------------
 
@@ -170,6 +178,10 @@ class FileJournal:
             yield
         finally:
             locks.release(path, held)
+
+    @property
+    def mount_namespace(self) -> int:
+        return self._mount_namespace
 
     def pin(self, key: Key, netns: Netns) -> None:
         self._pins.add(self._name(key), cast("_HasFd", netns).fd, self.lock("pins"))

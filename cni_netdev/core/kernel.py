@@ -7,12 +7,14 @@ it; only the rare bpf(2) calls enter again.
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_ECHO,
@@ -51,6 +53,8 @@ _NOT_LOCAL = (
     errno.EACCES,
     errno.EINVAL,
 )
+# The kernel takes a dead namespace apart in a worker of its own, in 7 to 40 ms when idle.
+_DEAD_NAMESPACE_SECONDS, _LOOK_AGAIN_SECONDS = 2.0, 0.02
 _NEW = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 
 
@@ -61,9 +65,13 @@ class SystemNetns:
         """own: it is the calling process's own namespace, so that nothing needs entering."""
         self._handle = handle
         self._own = own
-        with netns.inside(handle.fd, needed=not own):
-            self._rtnl = Connection()
-            self._sysfs = SysView.of_current_namespace()
+        with ExitStack() as on_error:
+            on_error.callback(handle.close)
+            with netns.inside(handle.fd, needed=not own):
+                self._rtnl = Connection()
+                on_error.callback(self._rtnl.close)
+                self._sysfs = SysView.of_current_namespace()
+            on_error.pop_all()
 
     @property
     def fd(self) -> int:
@@ -121,6 +129,9 @@ class SystemNetns:
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)
 
+    def has_bus(self, address: str) -> bool:
+        return self._sysfs.has_bus(address)
+
     def driver_of_bus(self, address: str) -> str | None:
         return self._sysfs.driver_of_bus(address)
 
@@ -149,7 +160,20 @@ class SystemNetns:
     def _list(self, what: str, query: Any, kind: int, ifindex: int) -> list[Any]:
         return self._rtnl.request(f"list {what} of ifindex {ifindex}", query, kind, NLM_F_DUMP)
 
-    def is_local(self, address: str) -> bool:
+    def links_with(self, address: str) -> tuple[int, ...]:
+        if not self._known_here(address):
+            return ()
+        family = rtnl.AF_INET6 if ":" in address else rtnl.AF_INET
+        query = rtnl.address_family_dump(family)
+        replies = self._rtnl.request("list addresses", query, RTM_GETADDR, NLM_F_DUMP)
+        return tuple(
+            reply["index"]
+            for reply in replies
+            if address in (dict(reply["attrs"]).get(key) for key in ("IFA_LOCAL", "IFA_ADDRESS"))
+        )
+
+    def _known_here(self, address: str) -> bool:
+        """Cheaply, before any list is read: whether some link has the address."""
         # IPv6's local routes come late (DAD), but it can be asked for an address; IPv4 cannot.
         if ":" in address:
             query, kind = rtnl.address_lookup(address), RTM_GETADDR
@@ -213,7 +237,7 @@ class SystemNetns:
 
     def set_altname(self, ifindex: int, altname: str, *, present: bool) -> None:
         kind = RTM_NEWLINKPROP if present else RTM_DELLINKPROP
-        flags = _NEW | 0x800 if present else NLM_F_ACK
+        flags = _NEW | NLM_F_APPEND if present else NLM_F_ACK
         what = f"{'add' if present else 'remove'} altname {altname}"
         self._send(what, rtnl.altname(ifindex, altname), kind, flags)
 
@@ -222,11 +246,12 @@ class SystemNetns:
         what = f"{'add' if present else 'remove'} address {address.cidr}"
         self._send(what, rtnl.address(ifindex, address), kind, _NEW if present else NLM_F_ACK)
 
-    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None:
+    def set_route(self, ifindex: int, route: Route, *, present: bool, append: bool = False) -> None:
         kind = RTM_NEWROUTE if present else RTM_DELROUTE
         via = f" via {route.gateway}" if route.gateway else ""
         what = f"{'add' if present else 'remove'} route {route.dst}{via}"
-        self._send(what, rtnl.route(ifindex, route), kind, _NEW if present else NLM_F_ACK)
+        new = NLM_F_ACK | NLM_F_CREATE | (NLM_F_APPEND if append else NLM_F_EXCL)
+        self._send(what, rtnl.route(ifindex, route), kind, new if present else NLM_F_ACK)
 
     def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
         kind = RTM_NEWNEIGH if present else RTM_DELNEIGH
@@ -317,6 +342,16 @@ class SystemKernel:
 
         handle = processes.find_namespace(cookie)
         return SystemNetns(handle, own=False) if handle else None
+
+    def await_hardware(self, identity: Identity) -> Link | None:
+        import time
+
+        deadline = time.monotonic() + _DEAD_NAMESPACE_SECONDS
+        while (link := self.host.find(identity)) is None and time.monotonic() < deadline:
+            if identity.bus and not self.host.has_bus(identity.bus):
+                return None  # unplugged
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        return link
 
     def holder(self, identity: Identity) -> SystemNetns | None:
         from cni_netdev.core import processes

@@ -55,7 +55,10 @@ def _acquire(path: str, deadline: float) -> int:
     while True:
         fd = os.open(path, _FLAGS, 0o600)
         try:
-            if _try(fd) and _still_at(path, fd):
+            if _try(fd):
+                if not _still_at(path, fd):
+                    os.close(fd)
+                    continue  # it was given up and removed while we opened it
                 os.ftruncate(fd, 0)
                 os.write(fd, str(os.getpid()).encode())
                 return fd

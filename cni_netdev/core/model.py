@@ -76,6 +76,7 @@ class Address(NamedTuple):
     """One address of a link as the kernel has it (linux/if_addr.h).
 
     family: 2 or 10.  address: the link's own (IFA_LOCAL).  peer: the other end, or None.
+    deprecated: kept, but not to be chosen as a source (preferred lifetime 0).
     """
 
     family: int
@@ -88,6 +89,7 @@ class Address(NamedTuple):
     scope: int = 0
     priority: int = 0
     proto: int = 0
+    deprecated: bool = False
 
     @property
     def cidr(self) -> str:
@@ -289,6 +291,8 @@ class Record(NamedTuple):
 
     complete: False from the first intent until every step was done.
     boot_id: of the boot whose kernel state it describes.
+    host: the cookie of the namespace that the devices belong to.
+    pinned_in: inode of the mount namespace in which the sandbox's is pinned; 0: it is not.
     """
 
     owner: Owner
@@ -296,3 +300,5 @@ class Record(NamedTuple):
     boot_id: str
     complete: bool
     devices: tuple[Lent, ...]
+    host: int = 0
+    pinned_in: int = 0

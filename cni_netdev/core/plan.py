@@ -33,7 +33,7 @@ from cni_netdev.core.steps import (
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
-    from cni_netdev.core.steps import Step
+    from cni_netdev.core.steps import Place, Step
 
 AF_INET, AF_INET6 = 2, 10
 RT_SCOPE_LINK = 253
@@ -64,7 +64,10 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
             *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
             *(address_of(cidr) for cidr in request.addresses),
         ),
-        routes=(*_lasting(kept.routes), *(route_of(route) for route in request.routes)),
+        routes=(
+            *(own for route in _lasting(kept.routes) for own in _own_legs(route)),
+            *(route_of(route) for route in request.routes),
+        ),
     )
 
 
@@ -82,9 +85,13 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
-    routes = [(position, route) for position, lent in enumerate(devices) for route in lent.routes]
-    routes.sort(key=lambda each: _needs_another_route(each[1]))
-    steps.extend((position, SetRoute("pod", route, True)) for position, route in routes)
+    placed = [
+        (position, step)
+        for position, lent in enumerate(devices)
+        for step in _added("pod", lent.routes)
+    ]
+    placed.sort(key=lambda each: _needs_another_route(each[1].route))
+    steps.extend(placed)
     return steps
 
 
@@ -208,6 +215,18 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     return steps
 
 
+def pieces(change: Change) -> tuple[Change, ...]:
+    """The same change, one setting at a time: what one is refused for keeps no other back."""
+    settings = change.before
+    single = []
+    for field in LinkSettings._fields:
+        following = settings._replace(**{field: getattr(change.after, field)})
+        if following != settings:
+            single.append(Change(change.place, settings, following))
+        settings = following
+    return tuple(single)
+
+
 def _down(settings: LinkSettings) -> LinkSettings:
     return settings._replace(flags=settings.flags & ~IFF_UP)
 
@@ -225,23 +244,60 @@ def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
 
 
 def _sysctls(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
-    had = dict(home.sysctls)
-    return [
-        Sysctl(name, key, value, had[key])
-        for key, value in now.sysctls
-        if key in had and had[key] != value
-    ]
+    """Those that differ, or cannot be read now: IPv6's are absent below an MTU of 1280, and
+    stable_secret until it is set, which must be before the mode that uses it.
+    """
+    has = dict(now.sysctls)
+    differing = [(key, value) for key, value in home.sysctls if has.get(key) != value]
+    differing.sort(key=lambda pair: not pair[0].endswith("/stable_secret"))
+    return [Sysctl(name, key, has.get(key, ""), value) for key, value in differing]
 
 
 def _contents(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     old = home.link.name
     wanted = tuple(_relabelled(each, old, name) for each in home.addresses)
-    there = {(each.address, each.prefix) for each in now.addresses}
-    missing = tuple(each for each in wanted if (each.address, each.prefix) not in there)
+    there = {_place_of(each) for each in now.addresses}
+    missing = tuple(each for each in wanted if _place_of(each) not in there)
     steps: list[Step] = [SetAddress("host", each, True) for each in _in_order(missing)]
-    routes = [each for each in _lasting(home.routes) if each not in now.routes]
-    steps.extend(SetRoute("host", each, True) for each in sorted(routes, key=_needs_another_route))
+    steps.extend(_routes(home, now))
     steps.extend(
         SetNeighbour("host", each, True) for each in home.neighbours if each not in now.neighbours
     )
     return steps
+
+
+def _place_of(address: Address) -> tuple[str, int, str | None]:
+    """What makes an address another one to the kernel."""
+    return (address.address, address.prefix, address.peer)
+
+
+def _routes(home: Snapshot, now: Snapshot) -> list[SetRoute]:
+    """What is missing, direct ones first.
+
+    Of an IPv6 multipath route the other links' legs are still there: only ours is added to them.
+    """
+    missing = [each for each in _lasting(home.routes) if each not in now.routes]
+    legs = [each for each in missing if each.family == AF_INET6 and each.nexthops]
+    whole = [each for each in missing if each not in legs]
+    steps = sorted(_added("host", tuple(whole)), key=lambda step: _needs_another_route(step.route))
+    steps.extend(SetRoute("host", own, True, True) for each in legs for own in _own_legs(each))
+    return steps
+
+
+def _added(place: Place, routes: tuple[Route, ...]) -> list[SetRoute]:
+    """In their order; one to the same destination as an earlier one goes beside it."""
+    seen: set[tuple[object, ...]] = set()
+    steps = []
+    for route in routes:
+        key = (route.dst, route.tos, route.priority, route.table)
+        steps.append(SetRoute(place, route, True, key in seen))
+        seen.add(key)
+    return steps
+
+
+def _own_legs(route: Route) -> tuple[Route, ...]:
+    """The route itself, or of a multipath one a route for each leg through the link."""
+    if not route.nexthops:
+        return (route,)
+    own = [hop for hop in route.nexthops if not hop.ifindex]
+    return tuple(route._replace(gateway=hop.gateway, nexthops=()) for hop in own)

@@ -48,6 +48,9 @@ class Netns(Protocol):
     def by_bus(self, address: str) -> tuple[str, ...]:
         """Names of the links of a PCI device; empty when there is none here."""
 
+    def has_bus(self, address: str) -> bool:
+        """Whether there is a PCI device at this address, whatever its driver makes of it."""
+
     def driver_of_bus(self, address: str) -> str | None:
         """The driver of a PCI device; None when there is no such device or driver."""
 
@@ -63,8 +66,8 @@ class Netns(Protocol):
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """Its permanent neighbours and proxy entries."""
 
-    def is_local(self, address: str) -> bool:
-        """Whether some link here has this address."""
+    def links_with(self, address: str) -> tuple[int, ...]:
+        """The ifindexes of the links that have this address."""
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
         """Its per-link sysctls; see model.Snapshot.  Works on the host's namespace only."""
@@ -89,7 +92,8 @@ class Netns(Protocol):
 
     def set_address(self, ifindex: int, address: Address, *, present: bool) -> None: ...
 
-    def set_route(self, ifindex: int, route: Route, *, present: bool) -> None: ...
+    def set_route(self, ifindex: int, route: Route, *, present: bool, append: bool = False) -> None:
+        """append: beside another one to the same destination, as a further leg or choice."""
 
     def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None: ...
 
@@ -125,6 +129,12 @@ class Kernel(Protocol):
 
     def search(self, cookie: int) -> Netns | None:
         """A namespace that has no path any more, by the processes in it (scans /proc)."""
+
+    def await_hardware(self, identity: Identity) -> Link | None:
+        """The link on the host once the kernel has taken its dead namespace apart.
+
+        Waits a few seconds at the most: hardware in it is in sight of nobody until then.
+        """
 
     def holder(self, identity: Identity) -> Netns | None:
         """Whichever namespace of a running process has the link (scans /proc): the last resort."""
@@ -162,6 +172,10 @@ class Journal(Protocol):
 
     def lock(self, name: str, *, wait: bool = True) -> AbstractContextManager[None]:
         """Hold the lock of this name.  Raises LockTimeout: after the limit, or at once."""
+
+    @property
+    def mount_namespace(self) -> int:
+        """The inode of the mount namespace in which pins are made and seen."""
 
     def pin(self, key: Key, netns: Netns) -> None:
         """Keep the namespace alive for as long as this record stands."""

@@ -59,7 +59,14 @@ def namespaces(refused: list[str] | None = None) -> Iterator[netns.Handle]:
             if refused is not None:
                 refused.append(path)
             continue
-        yield netns.Handle(fd, netns.cookie_of(fd))
+        try:
+            cookie = netns.cookie_of(fd)
+        except OSError:
+            os.close(fd)
+            if refused is not None:
+                refused.append(path)
+            continue
+        yield netns.Handle(fd, cookie)
 
 
 def _namespace_files() -> Iterator[str]:

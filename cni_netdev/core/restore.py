@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
-from cni_netdev.core.errors import KernelRefused, NetdevError, NetnsError, StateError
+from cni_netdev.core.errors import KernelRefused, NetdevError, StateError
 from cni_netdev.core.execute import perform
-from cni_netdev.core.settle import settle
+from cni_netdev.core.locate import Locator
+from cni_netdev.core.settle import Settled, settle
 from cni_netdev.core.steps import Altname, DeleteUpper
 
 if TYPE_CHECKING:
@@ -61,25 +62,31 @@ class Restorer:
         if record.boot_id != self._kernel.boot_id:
             note = f"the record of {record.owner} is from before the last boot: forgotten"
             return self._finished(record, Release(record.owner, (), (note,), complete=True))
+        if record.host not in (0, self._kernel.host.cookie):
+            note = "its devices belong to another network namespace than this one: run this there"
+            return Release(record.owner, (), (note,), complete=False)
         with ExitStack() as locks:
             if not links_locked:
                 for name in sorted(lock_of_link(lent.home.link) for lent in record.devices):
                     locks.enter_context(self._journal.lock(name))
-            marked = self._mark(record)
-            release = _Return(self._kernel, self._journal, record, namespace).run()
+            marked = self._note_away(record, record.devices) if record.complete else ()
+            homecoming = _Homecoming(self._kernel, self._journal, record, namespace)
+            release, away = homecoming.run()
+            if not release.complete:
+                marked = (*marked, *self._note_away(record, away))
             release = release._replace(notes=(*marked, *release.notes))
             return self._finished(record, release) if release.complete else release
 
-    def _mark(self, record: Record) -> tuple[str, ...]:
-        """Before the first change: what is half taken back must not be taken for attached.
+    def _note_away(self, record: Record, away: tuple[Lent, ...]) -> tuple[str, ...]:
+        """Keep on record just what is still away, and that it is not whole any more.
 
-        A full disk keeps no link in a pod; then the record merely looks whole for longer.
+        Before the first change too: half taken back must not be taken for attached.  A full disk
+        keeps no link in a pod; then the record merely says too much.
         """
-        if record.complete:
-            try:
-                self._journal.write(record._replace(complete=False))
-            except StateError as error:
-                return (error.message,)
+        try:
+            self._journal.write(record._replace(complete=False, devices=away))
+        except StateError as error:
+            return (error.message,)
         return ()
 
     def _finished(self, record: Record, release: Release) -> Release:
@@ -99,108 +106,70 @@ def lock_of_link(link: Link) -> str:
     return f"link-{link.identity.inode or link.identity.ifindex}"
 
 
-class _Return:
-    """One release of one record."""
+class _Homecoming:
+    """One release of one record: first every link moves home, then each is settled.
+
+    In this order, so that two links that swapped names or MACs in the pod can swap them back.
+    """
 
     def __init__(
         self, kernel: Kernel, journal: Journal, record: Record, namespace: Netns | None
     ) -> None:
-        self._kernel = kernel
         self._host = kernel.host
-        self._journal = journal
         self._record = record
-        self._given = namespace
-        self._opened: list[Netns] = []
-        self._searched = False
+        self._locator = Locator(kernel, journal, record, namespace)
         self._notes: list[str] = []
-        self._complete = True
+        self._away: list[Lent] = []
 
-    def run(self) -> Release:
-        home: list[str] = []
+    def run(self) -> tuple[Release, tuple[Lent, ...]]:
+        """What was done, and the devices that stay on record."""
+        devices = self._record.devices
         try:
-            for lent in reversed(self._record.devices):
-                try:
-                    name = self._bring(lent)
-                except NetdevError as error:
-                    self._complete = False
-                    self._notes.append(f"{lent.home.link.name} is still away: {error.message}")
-                else:
-                    home.extend([name] if name else [])
+            fetched = [(lent, self._fetched(lent)) for lent in reversed(devices)]
         finally:
-            for namespace in self._opened:
-                namespace.close()
-        return Release(self._record.owner, tuple(home[::-1]), tuple(self._notes), self._complete)
+            self._locator.close()
+        home = [(lent, link) for lent, link in fetched if link is not None]
+        settled = [(lent, self._settled(lent, link)) for lent, link in home]
+        # Once more for what was refused: another link's settling may have made room for it.
+        settled = [
+            (lent, self._settled(lent, link) if first and first.refused else first)
+            for (lent, first), (_, link) in zip(settled, home, strict=True)
+        ]
+        for lent, result in settled:
+            if result is None or result.again:
+                self._away.append(lent)
+            self._notes.extend(result.notes if result else ())
+        names = tuple(result.name for _, result in reversed(settled) if result)
+        away = tuple(lent for lent in devices if lent in self._away)
+        return Release(self._record.owner, names, tuple(self._notes), not away), away
 
-    # --- one link ----------------------------------------------------------------------------
-
-    def _bring(self, lent: Lent) -> str | None:
-        """Its name at home, or None when it is lost.  Raises NetdevError when it cannot come."""
+    def _fetched(self, lent: Lent) -> Link | None:
+        """The link on the host; None when it is lost or still away."""
         name = lent.home.link.name
-        link = self._on_host(lent)
-        if link is None:
-            place, seen = self._elsewhere(lent)
-            if seen is None:
+        try:
+            found = self._locator.find(lent)
+            if found is None:
                 self._notes.append(f"{name} is lost: it is neither on the host nor in the pod")
                 return None
-            link = seen if place is self._host else self._move_home(lent, place, seen)
-        return self._settle(lent, link)
+            place, seen = found
+            return seen if place is self._host else self._move_home(lent, place, seen)
+        except Exception as error:  # noqa: BLE001 - one link's trouble must not keep the others
+            self._stays_away(lent, error)
+            return None
 
-    def _on_host(self, lent: Lent) -> Link | None:
-        """Without a scan: as it was numbered, or by its name."""
-        identity = lent.home.link.identity
-        for link in (
-            self._host.link(ifindex=identity.ifindex),
-            self._host.link(name=lent.home.link.name),
-        ):
-            if link is not None and identity.same_link(link.identity):
-                return link
-        return None
+    def _settled(self, lent: Lent, link: Link) -> Settled | None:
+        try:
+            name = self._free_name(lent)
+            link = self._host.link(ifindex=link.identity.ifindex) or link
+            return settle(self._host, lent.home, link, name)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._stays_away(lent, error)
+            return None
 
-    def _elsewhere(self, lent: Lent) -> tuple[Netns, Link | None]:
-        identity = lent.home.link.identity
-        namespace = self._namespace()
-        if namespace is not None:
-            link = namespace.find(identity)
-            if link is not None:
-                return namespace, link
-        link = self._host.find(identity)
-        if link is None and not self._claimed(lent):
-            holder = self._kernel.holder(identity)
-            if holder is not None:
-                self._opened.append(holder)
-                return holder, holder.find(identity)
-        return self._host, link
-
-    def _claimed(self, lent: Lent) -> bool:
-        """Whether a later attachment holds the link by right."""
-        identity = lent.home.link.identity
-        return any(
-            other.home.link.identity.same_link(identity)
-            for record in self._journal.records()
-            if record.owner.key != self._record.owner.key
-            for other in record.devices
-        )
-
-    def _namespace(self) -> Netns | None:
-        """The sandbox's namespace: by its path, by our pin, by the processes in it."""
-        if self._given is not None:
-            return self._given
-        if not self._searched:
-            self._searched = True
-            self._given = self._open_namespace()
-            if self._given is not None:
-                self._opened.append(self._given)
-        return self._given
-
-    def _open_namespace(self) -> Netns | None:
-        wanted = self._record.netns
-        for path in (wanted.path, self._journal.pinned(self._record.owner.key)):
-            if path is not None and self._kernel.cookie_at(path) == wanted.cookie:
-                try:
-                    return self._kernel.open(path)
-                except NetnsError:
-                    continue  # it went away since; the next way may still do
-        return self._kernel.search(wanted.cookie)
+    def _stays_away(self, lent: Lent, error: Exception) -> None:
+        reason = error.message if isinstance(error, NetdevError) else repr(error)
+        self._away.append(lent)
+        self._notes.append(f"{lent.home.link.name} is still away: {reason}")
 
     # --- the move ----------------------------------------------------------------------------
 
@@ -264,16 +233,3 @@ class _Return:
     def _free(self, name: str, lent: Lent) -> bool:
         holder = self._host.link(name=name)
         return holder is None or lent.home.link.identity.same_link(holder.identity)
-
-    # --- at home -----------------------------------------------------------------------------
-
-    def _settle(self, lent: Lent, link: Link) -> str:
-        name = self._free_name(lent)
-        if name != lent.home.link.name:
-            self._notes.append(
-                f"{lent.home.link.name} came home as {name}: another link has its name by now"
-            )
-        settled = settle(self._host, lent.home, link, name)
-        self._notes.extend(settled.notes)
-        self._complete = self._complete and not settled.again
-        return settled.name

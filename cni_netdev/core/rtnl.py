@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 AF_INET, AF_INET6 = 2, 10
-IFA_F_PERMANENT = 0x80
+IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
+_FOREVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME
 # IFA_F_SECONDARY/TEMPORARY 0x01, DADFAILED 0x08, DEPRECATED 0x20, TENTATIVE 0x40, PERMANENT 0x80
 # and STABLE_PRIVACY 0x800 are the kernel's to set; the others are the administrator's.
 _ADDRESS_FLAGS_OF_KERNEL = 0x01 | 0x08 | 0x20 | 0x40 | 0x80 | 0x800
 IFLA_PROTO_KERNEL_LL = 3  # IFAPROT_KERNEL_LL: the link-local address that IFF_UP makes
 NUD_PERMANENT = 0x80
 NTF_PROXY = 0x08
-RT_TABLE_LOCAL = 255
 RTM_F_CLONED = 0x200
 RTNH_F_ONLINK = 0x4
 # RTPROT_UNSPEC, REDIRECT and KERNEL: made by the kernel, which makes them again.
@@ -55,6 +55,16 @@ XDP_MODE_FLAGS = {"skb": 2, "drv": 4, "hw": 8}
 _IFF_LOOPBACK = 0x8
 
 
+def _text(value: str | bytes) -> str:
+    """A name as text.  The kernel takes any bytes in one, and pyroute2 leaves odd ones as such."""
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+
+
+def _name(text: str) -> bytes:
+    """A name as the kernel has it; pyroute2 encodes plain UTF-8 only."""
+    return text.encode(errors="surrogateescape")
+
+
 def _fill(message: Any, fields: dict[str, int], attributes: Iterable[tuple[str, Any]] = ()) -> Any:
     for name, value in fields.items():
         message[name] = value
@@ -69,8 +79,8 @@ def link_query(*, name: str = "", ifindex: int = 0) -> Any:
     """RTM_GETLINK for one link; names cover altnames, since the kernel keeps both in one table."""
     attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _SKIP_STATS)]
     if name:
-        short = len(name.encode()) < 16  # noqa: PLR2004 - IFNAMSIZ
-        attributes.append(("IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", name))
+        short = len(_name(name)) < 16  # noqa: PLR2004 - IFNAMSIZ
+        attributes.append(("IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", _name(name)))
     return _fill(messages().link(), {"index": ifindex}, attributes)
 
 
@@ -86,10 +96,10 @@ def link_from(message: Any) -> Link:
     return Link(
         identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
         settings=LinkSettings(
-            name=attributes["IFLA_IFNAME"],
+            name=_text(attributes["IFLA_IFNAME"]),
             mtu=attributes.get("IFLA_MTU", 0),
             mac=attributes.get("IFLA_ADDRESS"),
-            alias=attributes.get("IFLA_IFALIAS", ""),
+            alias=_text(attributes.get("IFLA_IFALIAS", "")),
             txqlen=attributes.get("IFLA_TXQLEN", 0),
             group=attributes.get("IFLA_GROUP", 0),
             flags=flags & SETTABLE_FLAGS,
@@ -109,7 +119,7 @@ def link_from(message: Any) -> Link:
 
 
 def _altnames(properties: Any) -> tuple[str, ...]:
-    return tuple(properties.altnames()) if properties is not None else ()
+    return tuple(map(_text, properties.altnames())) if properties is not None else ()
 
 
 def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
@@ -123,13 +133,13 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
     """RTM_NEWLINK with what differs.  The order inside the kernel is its own (do_setlink)."""
     attributes: list[tuple[str, Any]] = []
     if after.name != before.name:
-        attributes.append(("IFLA_IFNAME", after.name))
+        attributes.append(("IFLA_IFNAME", _name(after.name)))
     if after.mac != before.mac and after.mac:
         attributes.append(("IFLA_ADDRESS", after.mac))
     for key, old, new in (
         ("IFLA_MTU", before.mtu, after.mtu),
         ("IFLA_GROUP", before.group, after.group),
-        ("IFLA_IFALIAS", before.alias, after.alias),
+        ("IFLA_IFALIAS", _name(before.alias), _name(after.alias)),
         ("IFLA_TXQLEN", before.txqlen, after.txqlen),
     ):
         if new != old:
@@ -165,7 +175,7 @@ def link_only(ifindex: int, *attributes: tuple[str, Any]) -> Any:
 
 def altname(ifindex: int, name: str) -> Any:
     """RTM_NEWLINKPROP or RTM_DELLINKPROP."""
-    return link_only(ifindex, ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", name)]}))
+    return link_only(ifindex, ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", _name(name))]}))
 
 
 def xdp(ifindex: int, mode: str, fd: int) -> Any:
@@ -186,6 +196,11 @@ def address_lookup(address: str) -> Any:
     return _fill(messages().address(), {"family": AF_INET6}, [("IFA_ADDRESS", address)])
 
 
+def address_family_dump(family: int) -> Any:
+    """Of every link; only to find out where an address is that is known to be somewhere."""
+    return _fill(messages().address(), {"family": family})
+
+
 def address_from(message: Any) -> Address | None:
     """The address, or None when it is not permanent or the kernel's own link-local one."""
     attributes = dict(message["attrs"])
@@ -201,11 +216,12 @@ def address_from(message: Any) -> Address | None:
         prefix=message["prefixlen"],
         peer=other if other != local else None,
         broadcast=attributes.get("IFA_BROADCAST"),
-        label=attributes.get("IFA_LABEL"),
+        label=_text(attributes["IFA_LABEL"]) if "IFA_LABEL" in attributes else None,
         flags=flags & ~_ADDRESS_FLAGS_OF_KERNEL,
         scope=message["scope"],
         priority=attributes.get("IFA_RT_PRIORITY", 0),
         proto=proto,
+        deprecated=bool(flags & IFA_F_DEPRECATED),
     )
 
 
@@ -217,13 +233,15 @@ def address(ifindex: int, value: Address) -> Any:
     ]
     for key, optional in (
         ("IFA_BROADCAST", value.broadcast),
-        ("IFA_LABEL", value.label),
+        ("IFA_LABEL", _name(value.label) if value.label else None),
         ("IFA_FLAGS", value.flags),
         ("IFA_RT_PRIORITY", value.priority),
         ("IFA_PROTO", value.proto),
     ):
         if optional:
             attributes.append((key, optional))
+    if value.deprecated:
+        attributes.append(("IFA_CACHEINFO", {"ifa_preferred": 0, "ifa_valid": _FOREVER}))
     fields = {
         "family": value.family,
         "prefixlen": value.prefix,
@@ -250,11 +268,7 @@ def route_from(message: Any, ifindex: int) -> Route | None:
     """The route, or None when the kernel made it (and makes it again)."""
     attributes = dict(message["attrs"])
     table = attributes.get("RTA_TABLE", message["table"])
-    if (
-        message["proto"] in _KERNEL_PROTOCOLS
-        or table == RT_TABLE_LOCAL
-        or message["flags"] & RTM_F_CLONED
-    ):
+    if message["proto"] in _KERNEL_PROTOCOLS or message["flags"] & RTM_F_CLONED:
         return None
     family = message["family"]
     anywhere = "0.0.0.0" if family == AF_INET else "::"  # noqa: S104 - a destination, no listener

@@ -13,44 +13,63 @@ from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
 from cni_netdev.core.model import Snapshot
-from cni_netdev.core.steps import Altname, SetAddress, SetNeighbour, SetRoute
+from cni_netdev.core.steps import Altname, Change, SetAddress, SetNeighbour, SetRoute
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Link
+    from cni_netdev.core.model import Address, Link
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
 _TRIES = 3
 # Refusals that say nothing about the request: another time it may be granted.
 _PASSING = frozenset((errno.EBUSY, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EINTR))
+_FULL_LENGTH = {2: 32, 10: 128}
+_SCOPE_LINK = 253
 _SET = (SetAddress, SetRoute, SetNeighbour)
 
 
 class Settled(NamedTuple):
-    """The link's name by now, what is not as it was, and whether trying again later may help."""
+    """The link's name by now, and what is not as it was.
+
+    refused: the kernel would not do something.  again: and it may at another time.
+    """
 
     name: str
     notes: tuple[str, ...]
+    refused: bool
     again: bool
 
 
 def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     """Bring the link to its snapshot, under ``name``.  Raises KernelRefused when it cannot look."""
     notes: list[str] = []
-    again = False
+    if name != home.link.name:
+        notes.append(f"{home.link.name} came home as {name}: another link has its name by now")
+    refusals: list[KernelRefused] = []
     for step in plan.settle(home, _look(host, home, link), name):
-        reason = _not_ours_any_more(host, step)
-        refused = None if reason else _do(host, step, link.identity.ifindex)
-        if refused is not None:
-            reason = refused.message
-            again = again or refused.errno in _PASSING
+        reason = _not_ours_any_more(host, link, step)
         if reason:
             notes.append(f"{name}: {reason}")
+        else:
+            refusals += _do(host, step, link.identity.ifindex)
     link = host.link(ifindex=link.identity.ifindex) or link
-    return Settled(link.name, tuple(notes), again)
+    notes += [f"{name}: {each.message}" for each in refusals]
+    again = any(each.errno in _PASSING for each in refusals)
+    return Settled(link.name, tuple(notes), bool(refusals), again)
 
 
-def _do(host: Netns, step: Step, ifindex: int) -> KernelRefused | None:
+def _do(host: Netns, step: Step, ifindex: int) -> list[KernelRefused]:
+    """The refusals that remained; of settings, each is tried by itself after all together."""
+    refused = _try(host, step, ifindex)
+    if refused is None:
+        return []
+    pieces = plan.pieces(step) if isinstance(step, Change) else ()
+    if len(pieces) < 2:  # noqa: PLR2004 - nothing to take apart
+        return [refused]
+    return [each for each in (_try(host, piece, ifindex) for piece in pieces) if each]
+
+
+def _try(host: Netns, step: Step, ifindex: int) -> KernelRefused | None:
     """The refusal that remained; None when it is done or was there already."""
     refused = None
     for _ in range(_TRIES):
@@ -65,13 +84,23 @@ def _do(host: Netns, step: Step, ifindex: int) -> KernelRefused | None:
     return refused
 
 
-def _not_ours_any_more(host: Netns, step: Step) -> str:
+def _not_ours_any_more(host: Netns, link: Link, step: Step) -> str:
     """Why a thing must be left where it was put since; empty when it may come back."""
-    if isinstance(step, SetAddress) and host.is_local(step.address.address):
+    if isinstance(step, SetAddress) and _moved_on(host, link, step.address):
         return f"{step.address.cidr} is on another link by now"
     if isinstance(step, Altname) and step.present and host.link(name=step.name):
         return f"altname {step.name} is another link's by now"
     return ""
+
+
+def _moved_on(host: Netns, link: Link, address: Address) -> bool:
+    """Whether another link was given the address.
+
+    Many links may have the same link-local one, or one of full length (unnumbered links).
+    """
+    shareable = address.prefix == _FULL_LENGTH[address.family] or address.scope == _SCOPE_LINK
+    others = set(host.links_with(address.address)) - {link.identity.ifindex}
+    return bool(others) and not shareable
 
 
 def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:

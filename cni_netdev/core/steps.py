@@ -63,9 +63,12 @@ class SetAddress(NamedTuple):
 
 
 class SetRoute(NamedTuple):
+    """append: beside another route to the same destination; see ports.Netns.set_route."""
+
     place: Place
     route: Route
     present: bool
+    append: bool = False
 
     def inverse(self) -> SetRoute:
         return self._replace(present=not self.present)

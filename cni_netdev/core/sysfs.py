@@ -71,6 +71,9 @@ class SysView(NamedTuple):
     def driver(self, name: str) -> str | None:
         return self._basename(f"class/net/{name}/device/driver")
 
+    def has_bus(self, address: str) -> bool:
+        return self._link(f"bus/pci/devices/{address}") is not None
+
     def driver_of_bus(self, address: str) -> str | None:
         return self._basename(f"bus/pci/devices/{address}/driver")
 

@@ -197,9 +197,10 @@ def test_addresses_keep_their_order(stage: Stage) -> None:
         "fd00::2/64",
         "fd00::1/64",
     ]
-    assert stage.host.is_local("10.0.0.2")
-    assert stage.host.is_local("fd00::1")
-    assert not stage.host.is_local("10.0.0.3")
+    for known in ("10.0.0.2", "fd00::1"):
+        assert stage.host.links_with(known) == (ifindex,)
+    assert stage.host.links_with("10.0.0.3") == ()
+    assert stage.host.links_with("fd00::3") == ()
 
 
 def test_routes_need_a_link_that_is_up(stage: Stage) -> None:

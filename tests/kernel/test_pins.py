@@ -87,7 +87,7 @@ def test_pins_are_seen_in_their_own_mount_namespace_only(host: Host, kernel: Sys
         assert child.stdout.readline() == "ready\n"
         journal = FileJournal()
         journal.pin(KEY, kernel.open(host.pod().path))
-        assert "nsfs /run/cni-netdev/pins" in mounts()
+        assert "nsfs /run/cni-netdev/pins-" in mounts()
         seen, _ = child.communicate("go\n")
     assert "cni-netdev" not in seen
     journal.unpin(KEY)
@@ -96,10 +96,11 @@ def test_pins_are_seen_in_their_own_mount_namespace_only(host: Host, kernel: Sys
 def test_a_pin_that_was_never_mounted_counts_for_nothing(host: Host, kernel: SystemKernel) -> None:
     journal = FileJournal()
     journal.pin(OTHER, kernel.open(host.pod().path))
-    Path("/run/cni-netdev/pins/cni@c1@eth0").touch()
+    directory = Path(f"/run/cni-netdev/pins-{journal.mount_namespace}")
+    (directory / "cni@c1@eth0").touch()
     assert journal.pinned(KEY) is None
     journal.unpin(KEY)
-    assert os.listdir("/run/cni-netdev/pins") == ["cni@c2@eth0"]
+    assert os.listdir(directory) == ["cni@c2@eth0"]
     journal.sweep()
     assert host.left_over() == []
 

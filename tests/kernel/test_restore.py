@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cni_netdev.core import netns
 from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.engine import Injector
-from cni_netdev.core.errors import DeviceHeld, PolicyRefused
+from cni_netdev.core.errors import DeviceHeld, KernelRefused, PolicyRefused
 from cni_netdev.core.journal import FileJournal
-from cni_netdev.core.kernel import SystemKernel
+from cni_netdev.core.kernel import SystemKernel, SystemNetns
 from cni_netdev.core.model import Owner
 from cni_netdev.core.policy import Pod as PodOfPolicy
 from cni_netdev.core.policy import parse_policy
@@ -281,6 +284,195 @@ def test_filters_of_the_host_guard_a_link_and_the_pods_are_gone(node: Node) -> N
     node.attach(pod, {"name": "nic1"}, policy={"rules": [{"allow": {"names": ["nic1"]}}]})
     node.detach()
     assert "clsact" in run("tc", "qdisc", "show", "dev", "nic1")
+
+
+# --- hostile and odd -----------------------------------------------------------------------------
+
+ODD = b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["link", "set", "net1", "name", ODD],
+        ["link", "property", "add", "dev", "net1", "altname", ODD],
+        ["link", "set", "net1", "alias", ODD],
+        ["link", "add", "link", "net1", "name", ODD, "type", "macvlan"],
+    ],
+    ids=["name", "altname", "alias", "upper"],
+)
+def test_names_that_are_no_text_keep_nothing_in_the_pod(node: Node, command: list[Any]) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    pod.ip("link set net1 down")
+    subprocess.run(["ip", "-n", pod.name, *command], check=True)
+    release = node.detach()
+    assert (release.notes, release.complete) == ((), True)
+    assert differences(before, capture("nic1")) == []
+
+
+def test_a_setting_that_is_refused_keeps_no_other_back(node: Node) -> None:
+    node.host.veth("below")
+    node.host.ip("link add nic1 link below type macvlan")
+    node.host.ip("link set nic1 alias mine group 5 txqueuelen 77")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    pod.ip("link set nic1 alias EVIL txqueuelen 9999 group 0")
+    node.host.ip("link set below mtu 1400")
+    release = node.detach()
+    assert "mtu 1500" in " ".join(release.notes)
+    link = node.host.json("link show nic1")[0]
+    assert (link["ifalias"], link["txqlen"], link["group"]) == ("mine", 77, "5")
+
+
+def test_macs_that_the_pod_swapped_are_swapped_back(node: Node) -> None:
+    node.host.veth("below")
+    for number in (1, 2):
+        node.host.ip(
+            f"link add nic{number} link below address 02:00:00:00:00:0{number} type macvlan"
+        )
+        node.host.ip(f"link set nic{number} up")
+    before = everything()
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"}, {"name": "nic2"})
+    for link, mac in (("nic1", "9"), ("nic2", "1"), ("nic1", "2")):
+        pod.ip(f"link set {link} address 02:00:00:00:00:0{mac}")
+    assert node.detach().notes == ()
+    assert differences(before, everything()) == []
+
+
+def test_addresses_that_links_share_come_back(node: Node) -> None:
+    node.host.veth("other")
+    node.host.veth("nic1")
+    for link in ("other", "nic1"):
+        node.host.ip(f"-6 addr add fe80::1/64 dev {link} nodad")
+        node.host.ip(f"addr add 10.3.3.3/32 dev {link}")
+    for address in (
+        "10.0.0.1/24",
+        "10.0.0.1/16",
+        "10.4.4.4 peer 10.4.4.5",
+        "10.4.4.4 peer 10.4.4.6",
+    ):
+        node.host.ip(f"addr add {address} dev nic1")
+    before = capture("nic1")
+    node.attach(node.host.pod(), {"name": "nic1"})
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_our_leg_of_a_multipath_route_comes_back(node: Node) -> None:
+    for number, link in enumerate(("nic1", "nic2"), 1):
+        node.host.veth(link)
+        node.host.ip(f"-6 addr add fd0{number}::1/64 dev {link} nodad")
+        node.host.ip(f"addr add 10.{number}.0.1/24 dev {link}")
+    v6 = "nexthop via fd01::9 dev nic1 nexthop via fd02::9 dev nic2"
+    node.host.ip(f"-6 route add fd77::/64 metric 7 {v6}")
+    node.host.ip(
+        "route add 10.77.0.0/16 nexthop via 10.1.0.9 dev nic1 nexthop via 10.2.0.9 dev nic2"
+    )
+    before = node.host.ip("-6 route show fd77::/64"), node.host.ip("route show 10.77.0.0/16")
+    node.attach(node.host.pod(), {"name": "nic1"})
+    assert node.detach().notes == ()
+    after = node.host.ip("-6 route show fd77::/64"), node.host.ip("route show 10.77.0.0/16")
+    assert [sorted(each.split()) for each in after] == [sorted(each.split()) for each in before]
+
+
+def test_ipv6_that_was_off_stays_off_after_a_small_mtu(node: Node) -> None:
+    """Below 1280 the kernel has no IPv6 on the link, and makes it anew with its defaults above."""
+    node.host.veth("nic1")
+    for key, value in (("disable_ipv6", "1"), ("accept_ra", "0")):
+        Path(f"/proc/sys/net/ipv6/conf/nic1/{key}").write_text(value)
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1"})
+    pod.ip("link set nic1 mtu 1000")
+    pod.ip(f"link set nic1 netns {os.getpid()}")
+    assert not Path("/proc/sys/net/ipv6/conf/nic1").exists()
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_a_stable_secret_and_its_address_come_back(node: Node) -> None:
+    """It cannot be read until it is set, and the way of making addresses depends on it."""
+    node.host.veth("nic1")
+    node.host.ip("link set nic1 down")
+    Path("/proc/sys/net/ipv6/conf/nic1/stable_secret").write_text("2001:db8::1")
+    node.host.ip("link set nic1 up")
+    before = capture("nic1")
+    assert "stable-privacy" in str(before["addresses"])
+    node.attach(node.host.pod(), {"name": "nic1"})
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_what_came_home_is_not_held_by_what_is_still_away(
+    node: Node, mocker: MockerFixture
+) -> None:
+    node.host.veth("nic1")
+    node.host.veth("nic2")
+    pod, other = node.host.pod(), node.host.pod("other")
+    node.attach(pod, {"name": "nic1"}, {"name": "nic2"})
+    move = SystemNetns.move
+
+    def stuck(self: SystemNetns, ifindex: int, target: Any, before: Any, after: Any) -> None:
+        if after.name == "nic1":
+            raise KernelRefused("move nic1", errno.EBUSY)
+        move(self, ifindex, target, before, after)
+
+    mocker.patch.object(SystemNetns, "move", stuck)
+    release = node.detach()
+    assert (release.devices, release.complete) == (("nic2",), False)
+    node.attach(other, {"name": "nic2"}, owner=OWNER._replace(sandbox="c2"))
+    mocker.stopall()
+    assert [each.devices for each in node.engine.recover()] == [("nic1",)]
+    assert other.names() == ["lo", "nic2"]
+
+
+def test_from_another_namespace_nothing_is_brought_home(node: Node) -> None:
+    node.host.veth("nic1")
+    pod, wrong = node.host.pod(), node.host.pod("wrong")
+    node.attach(pod, {"name": "nic1"})
+    with inside(wrong):
+        elsewhere = Node(node.host)
+        release = elsewhere.detach()
+        assert elsewhere.engine.recover() == ()
+    assert not release.complete
+    assert "another network namespace" in release.notes[0]
+    assert (pod.names(), wrong.names()) == (["lo", "nic1"], ["lo"])
+    assert node.detach().devices == ("nic1",)
+
+
+def test_from_another_mount_namespace_no_pin_is_lost(node: Node) -> None:
+    """What cannot be seen there is not called lost, and other pods' pins stay."""
+    node.host.veth("nic1")
+    node.host.veth("nic2")
+    script = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from cni_netdev.core.engine import Injector
+from cni_netdev.core.journal import FileJournal
+from cni_netdev.core.kernel import SystemKernel, SystemNetns
+print("ready", flush=True)
+sys.stdin.readline()
+engine = Injector(SystemKernel(), FileJournal())
+print(engine.recover())
+print(engine.detach(("cni", "c2", "eth0")))
+"""
+    command = ["unshare", "-m", "--propagation", "private", sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        pod, other = node.host.pod(), node.host.pod("other")
+        node.attach(pod, {"name": "nic1"})
+        node.attach(other, {"name": "nic2"}, owner=OWNER._replace(sandbox="c2"))
+        pod.delete()
+        out, _ = child.communicate("go\n")
+    assert "in the runtime's" in out or "the runtime's: run this there" in out
+    assert node.journal.pinned(OWNER.key) is not None
+    assert node.detach().devices == ("nic1",)
 
 
 # --- BPF ---------------------------------------------------------------------------------------

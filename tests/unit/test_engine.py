@@ -456,6 +456,51 @@ def test_reap_takes_only_this_networks_invalid_attachments(bench: Bench) -> None
     assert list(bench.journal.kept) == [foreign.key]
 
 
+def test_a_twin_in_a_dead_namespace_counts_for_nothing(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.world.remove_path(PATH)
+    bench.attach(FULL, owner=OWNER._replace(ifname="net1"), path=OTHER_PATH)
+    assert bench.kernel.open(OTHER_PATH).link(name="net1") is not None
+
+
+def test_hardware_that_is_out_of_sight_is_not_called_lost(bench: Bench) -> None:
+    nic = bench.world.add_link("nic0", kind=None, bus="0000:01:00.0")
+    before = nic.everything()
+    bench.world.buses.add("0000:01:00.0")
+    bench.attach(request("nic0"))
+    hidden = bench.world.namespaces[bench.world.paths[PATH]].pop(nic.ifindex)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert "0000:01:00.0 is there, but its link is in no namespace" in release.notes[0]
+    bench.world.namespaces[bench.world.host][nic.ifindex] = hidden
+    assert bench.engine.recover()[0].devices == ("nic0",)
+    assert nic.everything() == before
+    bench.nothing_left()
+
+
+def test_an_altname_that_is_another_devices_new_name_stays_behind(bench: Bench) -> None:
+    before = bench.at_home()
+    bench.attach(request("eth1", new_name="eth2-alt"), request("eth2", new_name="net2"))
+    assert bench.second.link.names == ("net2",)
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+
+
+def test_trouble_with_one_record_is_not_the_next_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.attach(request("eth1"))
+    bench.world.remove_path(PATH)
+
+    def broken(cookie: int) -> None:
+        raise ZeroDivisionError(cookie)
+
+    monkeypatch.setattr(bench.kernel, "occupancy", broken)
+    attachment = bench.engine.attach(OTHER, OTHER_PATH, (request("eth2"),), NO_POLICY, POD)
+    assert "ZeroDivisionError" in attachment.notes[0]
+    assert bench.second.ifindex in bench.world.namespaces[bench.world.paths[OTHER_PATH]]
+
+
 def test_an_equal_request_of_the_other_front_end_is_skipped(bench: Bench) -> None:
     bench.attach(FULL)
     nri = Owner("nri", "", "c1", "")

@@ -150,6 +150,38 @@ def test_what_a_killed_writer_left_is_swept(journal: FileJournal, tmp_path: Path
     assert files(tmp_path) == ["cni@c1@eth0.json"]
 
 
+def test_a_pin_made_while_sweeping_stays(journal: FileJournal, mocker: MockerFixture) -> None:
+    """Pins are listed before records, since a record stands before its pin is made."""
+    order: list[str] = []
+
+    def list_pins() -> list[str]:
+        order.append("pins")
+        return ["cni@c1@eth0"]
+
+    mocker.patch.object(journal._pins, "names", list_pins)
+    dropped = mocker.patch.object(journal._pins, "drop")
+    names = journal._names
+
+    def list_records() -> list[str]:
+        order.append("records")
+        journal.write(record())
+        return names()
+
+    mocker.patch.object(journal, "_names", list_records)
+    journal.sweep()
+    assert order[0] == "pins"
+    dropped.assert_not_called()
+
+
+def test_an_unreadable_record_keeps_its_pin(journal: FileJournal, mocker: MockerFixture) -> None:
+    journal.write(record())
+    journal.set_aside(KEY)
+    mocker.patch.object(journal._pins, "names", return_value=["cni@c1@eth0", "cni@c2@eth0"])
+    dropped = mocker.patch.object(journal._pins, "drop")
+    journal.sweep()
+    assert [call.args[0] for call in dropped.call_args_list] == ["cni@c2@eth0"]
+
+
 def test_probe_leaves_nothing(journal: FileJournal, tmp_path: Path) -> None:
     journal.probe()
     assert files(tmp_path) == []

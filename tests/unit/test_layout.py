@@ -24,6 +24,7 @@ TESTED_BY = {
     "settle": "engine, kernel/test_restore",
     "steps": "plan",
     "values": "devices, with the table of bad inputs",
+    "locate": "engine, kernel/test_restore",
     "qdisc": "kernel/test_restore",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",
