@@ -55,11 +55,13 @@ def cli() -> None:
 @cli.command()
 @click.option("--bin-dir", type=click.Path(path_type=Path), required=True, help="CNI's plugins.")
 @click.option("--conf-dir", type=click.Path(path_type=Path), help="Also write an example here.")
-def install(bin_dir: Path, conf_dir: Path | None) -> None:
+@_state_dir
+def install(bin_dir: Path, conf_dir: Path | None, state_dir: str) -> None:
     """Put the CNI plugin where the runtime finds it."""
     click.echo(f"installed {installer.install(bin_dir)}")
     if conf_dir is not None:
-        click.echo(f"wrote {installer.example(conf_dir)}: copy the cni-netdev entry into your list")
+        written = installer.example(conf_dir, state_dir)
+        click.echo(f"wrote {written}: copy the cni-netdev entry into your list")
 
 
 @cli.command()

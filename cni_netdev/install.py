@@ -63,7 +63,7 @@ def remove(bin_dir: Path) -> bool:
     return True
 
 
-def example(conf_dir: Path) -> Path:
+def example(conf_dir: Path, state_dir: str) -> Path:
     """Write a conflist to start from; its name keeps runtimes from loading it as it is."""
     conflist = {
         "cniVersion": "1.0.0",
@@ -80,6 +80,7 @@ def example(conf_dir: Path) -> Path:
                     "netDevices": True,
                     "deviceID": True,
                 },
+                "stateDir": state_dir,
                 "policy": {"default": "deny", "rules": [{"allow": {"names": ["enp*"]}}]},
             },
         ],

@@ -49,7 +49,7 @@ class Netns(Protocol):
         """Names of the links of a PCI device; empty when there is none here."""
 
     def has_bus(self, address: str) -> bool:
-        """Whether there is a PCI device at this address, whatever its driver makes of it."""
+        """Whether a device is at this address of some bus, whatever its driver makes of it."""
 
     def driver_of_bus(self, address: str) -> str | None:
         """The driver of a PCI device; None when there is no such device or driver."""

@@ -72,7 +72,7 @@ class SysView(NamedTuple):
         return self._basename(f"class/net/{name}/device/driver")
 
     def has_bus(self, address: str) -> bool:
-        return self._link(f"bus/pci/devices/{address}") is not None
+        return any(self._link(f"bus/{kind}/devices/{address}") for kind in self._list("bus"))
 
     def driver_of_bus(self, address: str) -> str | None:
         return self._basename(f"bus/pci/devices/{address}/driver")

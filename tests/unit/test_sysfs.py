@@ -58,6 +58,8 @@ def test_bus_and_driver(view: SysView) -> None:
     assert view.driver("veth0") is None
     assert view.driver_of_bus("0000:03:00.0") == "mlx5_core"
     assert view.driver_of_bus("0000:ff:00.0") is None
+    assert view.has_bus("0000:03:00.0")
+    assert not view.has_bus("0000:ff:00.0")
 
 
 def test_by_bus(view: SysView) -> None:
