@@ -24,14 +24,16 @@ from cni_netdev.core.errors import (
     NetdevError,
     NetnsError,
     RecordUnreadable,
-    StateError,
 )
 from cni_netdev.core.execute import Runner
 from cni_netdev.core.model import Lent, NetnsRef, Owner, Record, Snapshot
+from cni_netdev.core.recover import Recoverer, lock_of
 from cni_netdev.core.restore import Release, Restorer, lock_of_link
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import DeviceRequest, Link
+    from collections.abc import Iterable
+
+    from cni_netdev.core.model import DeviceRequest, Identity, Link
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Journal, Kernel, Key, Netns
 
@@ -50,6 +52,7 @@ class Injector:
         self._kernel = kernel
         self._journal = journal
         self._restorer = Restorer(kernel, journal)
+        self._recoverer = Recoverer(kernel, journal, self._restorer)
 
     # --- attach ------------------------------------------------------------------------------
 
@@ -77,7 +80,7 @@ class Injector:
                     record = self._attach(owner, where, target, wanted, policy, pod)
             finally:
                 target.close()
-        return Attachment(record, (*notes, *self._reap_dead(besides=owner.key)))
+        return Attachment(record, (*notes, *self._recoverer.others(besides=owner.key)))
 
     def _refuse_host(self, target: Netns, path: str) -> None:
         if target.cookie == self._kernel.host.cookie:
@@ -162,24 +165,22 @@ class Injector:
         self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
     ) -> tuple[tuple[DeviceRequest, ...], tuple[str, ...]]:
         """Without what the other front end attached to this very sandbox by an equal request."""
+        twins = [
+            record
+            for record in self._journal.records()
+            if record.complete
+            and self._is_in(record, target)
+            and record.owner.sandbox == owner.sandbox
+            and record.owner.key != owner.key
+        ]
         wanted, notes = [], []
         for request in requests:
-            twin = self._twin(owner, target, request)
+            twin = _asked_by(request, twins)
             if twin is None:
                 wanted.append(request)
             else:
                 notes.append(f"{request.selector} is already attached by {twin.front}")
         return tuple(wanted), tuple(notes)
-
-    def _twin(self, owner: Owner, target: Netns, request: DeviceRequest) -> Owner | None:
-        for record in self._journal.records():
-            other = record.owner
-            here = record.complete and self._is_in(record, target)
-            if here and other.sandbox == owner.sandbox and other.key != owner.key:
-                for lent in record.devices:
-                    if lent.request.wish == request.wish:
-                        return other
-        return None
 
     def _locked(
         self, owner: Owner, requests: tuple[DeviceRequest, ...], locks: ExitStack
@@ -190,10 +191,11 @@ class Injector:
         for name in sorted(lock_of_link(link) for link in links):
             locks.enter_context(self._journal.lock(name))
         again = self._resolve_all(owner, requests)
+        others = self._others(owner)
         for link in again:
-            holder = self._holder(owner, link)
+            holder = _holding(link.identity, others)
             if holder is not None:
-                raise held_by(link.name, holder.owner)
+                raise held_by(link.name, holder)
         if [link.identity for link in again] != [link.identity for link in links]:
             raise LockTimeout("the links asked for changed while they were being locked")
         return again
@@ -204,35 +206,23 @@ class Injector:
             try:
                 links.append(resolve(self._kernel.host, request))
             except DeviceNotFound:
-                holder = self._holder_of_wish(owner, request)
+                holder = _lent(request, self._others(owner))
                 if holder is not None:
                     raise held_by(str(request.selector), holder.owner) from None
                 raise
         refuse_same_link_twice(requests, tuple(links))
         return tuple(links)
 
-    def _holder(self, owner: Owner, link: Link) -> Record | None:
-        for record in self._journal.records():
-            for lent in record.devices:
-                if record.owner.key != owner.key and lent.home.link.identity.same_link(
-                    link.identity
-                ):
-                    return record
-        return None
-
-    def _holder_of_wish(self, owner: Owner, request: DeviceRequest) -> Record | None:
-        for record in self._journal.records():
-            for lent in record.devices:
-                if record.owner.key != owner.key and selects(request.selector, lent.home.link):
-                    return record
-        return None
+    def _others(self, owner: Owner) -> list[Record]:
+        return [each for each in self._journal.records() if each.owner.key != owner.key]
 
     def _free_from_the_dead(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> None:
         """Recover the records that hold what is asked for, if their owners are gone."""
+        others = self._others(owner)
         for request in requests:
-            record = self._holder_of_wish(owner, request)
+            record = _lent(request, others)
             if record is not None:
-                self._recover_if_dead(record)
+                self._recoverer.if_dead(record)
 
     def _dies_with_namespace(self, lent: Lent) -> bool:
         return lent.home.link.kind is not None or not self._kernel.initial_netns
@@ -262,13 +252,13 @@ class Injector:
                 record = self._journal.read(key)
             except RecordUnreadable as error:
                 aside = self._journal.set_aside(key)
-                owner = Owner("cni" if key[0] == "cni" else "nri", "", key[1], key[2])
-                release: Release | None = Release(
-                    owner, (), (f"{error.message}; kept as {aside}",), complete=False
-                )
+                note = f"{error.message}; kept as {aside}"
+                release: Release | None = Release(_owner_of(key), (), (note,), complete=False)
             else:
                 release = self._restorer.release(record) if record else None
-        notes = self._reap_dead(besides=key)
+        notes = self._recoverer.others(besides=key)
+        if release is None and notes:
+            release = Release(_owner_of(key), (), (), complete=True)
         return release._replace(notes=(*release.notes, *notes)) if release else None
 
     def reap(
@@ -285,62 +275,22 @@ class Injector:
             owner = record.owner
             ours = (owner.front, owner.network) == (front, network)
             if valid is not None and ours and (owner.sandbox, owner.ifname) not in valid:
-                releases.append(self._recover(record, even_if_alive=True))
+                releases.append(self._recoverer.anyway(record))
             else:
-                releases.append(self._recover_if_dead(record))
+                releases.append(self._recoverer.if_dead(record))
         return tuple(release for release in releases if release is not None)
 
     def recover(self) -> tuple[Release, ...]:
         """Bring home whatever no living pod holds, and clear what killed processes left."""
-        releases = [self._recover_if_dead(record) for record in self._journal.records()]
+        releases = [self._recoverer.if_dead(record) for record in self._journal.records()]
         self._journal.sweep()
         return tuple(release for release in releases if release is not None)
 
-    def _reap_dead(self, besides: Key) -> tuple[str, ...]:
-        """Recover others' dead records in passing; their trouble is told, not made the caller's."""
-        try:
-            others = [each for each in self._journal.records() if each.owner.key != besides]
-        except StateError as error:
-            return (error.message,)
-        releases = [self._recover_if_dead(record) for record in others]
-        return tuple(
-            f"recovering {release.owner}: {note}"
-            for release in releases
-            if release is not None
-            for note in release.notes
-        )
-
-    def _recover_if_dead(self, record: Record) -> Release | None:
-        return self._recover(record, even_if_alive=False)
-
-    def _recover(self, stale: Record, *, even_if_alive: bool) -> Release | None:
-        """Release a record unless somebody works on it now (then it is in good hands)."""
-        key = stale.owner.key
-        try:
-            if self.alive(stale) and not even_if_alive:
-                return None
-            with self._journal.lock(lock_of(key), wait=False):
-                record = self._journal.read(key)
-                if record is None or (self.alive(record) and not even_if_alive):
-                    return None
-                return self._restorer.release(record)
-        except LockTimeout:
-            return None
-        except Exception as error:  # noqa: BLE001 - one record's trouble is not the next one's
-            reason = error.message if isinstance(error, NetdevError) else repr(error)
-            return Release(stale.owner, (), (reason,), complete=False)
+    # --- looking -----------------------------------------------------------------------------
 
     def alive(self, record: Record) -> bool:
-        """Whether a pod may still be using it; when in doubt, yes."""
-        if record.host not in (0, self._kernel.host.cookie):
-            return True  # another namespace's business
-        if record.boot_id != self._kernel.boot_id or not record.complete:
-            return False
-        if self._kernel.cookie_at(record.netns.path) == record.netns.cookie:
-            return True
-        return self._kernel.occupancy(record.netns.cookie) != "empty"
-
-    # --- looking -----------------------------------------------------------------------------
+        """Whether a pod may still be using what the record holds; when in doubt, yes."""
+        return self._recoverer.alive(record)
 
     def check(self, key: Key, netns_path: str, told: Told) -> tuple[str, ...]:
         """What differs from the record, a sentence each; empty when all is as it was made.
@@ -365,15 +315,39 @@ class Injector:
 
     def find(self, request: DeviceRequest) -> str:
         """``host`` or ``lent``.  Raises DeviceNotFound when it is neither."""
-        nobody = Owner("cni", "", "", "")
-        if self._holder_of_wish(nobody, request) is not None:
+        if _lent(request, self._journal.records()) is not None:
             return "lent"
         resolve(self._kernel.host, request)
         return "host"
 
 
-def lock_of(key: Key) -> str:
-    return "attachment-" + "-".join(key)
+def _owner_of(key: Key) -> Owner:
+    """As far as a key tells."""
+    return Owner("cni" if key[0] == "cni" else "nri", "", key[1], key[2])
+
+
+def _asked_by(request: DeviceRequest, records: Iterable[Record]) -> Owner | None:
+    """Whose record has a device by an equal request."""
+    for record in records:
+        if any(lent.request.wish == request.wish for lent in record.devices):
+            return record.owner
+    return None
+
+
+def _holding(identity: Identity, records: Iterable[Record]) -> Owner | None:
+    """Whose record has this very link."""
+    for record in records:
+        if any(lent.home.link.identity.same_link(identity) for lent in record.devices):
+            return record.owner
+    return None
+
+
+def _lent(request: DeviceRequest, records: Iterable[Record]) -> Record | None:
+    """The record with a link that the request would have found on the host."""
+    for record in records:
+        if any(selects(request.selector, lent.home.link) for lent in record.devices):
+            return record
+    return None
 
 
 def held_by(what: str, owner: Owner) -> DeviceHeld:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _MOVE_TRIES = 3
 _FALLBACKS = 100
 _NAME_BYTES = 15
+_ODD = "surrogateescape"  # the kernel takes any bytes in a name
 # Kinds that hang on a lower link and hear what it hears.
 _STACKED = frozenset(("macvlan", "macvtap", "vlan", "ipvlan", "ipvtap", "macsec"))
 
@@ -223,7 +224,7 @@ class _Homecoming:
         name = lent.home.link.name
         if self._free(name, lent):
             return name
-        short = name.encode()[: _NAME_BYTES - 3].decode(errors="ignore")
+        short = name.encode(errors=_ODD)[: _NAME_BYTES - 3].decode(errors=_ODD)
         for number in range(_FALLBACKS):
             fallback = f"{short}_{number}"
             if self._free(fallback, lent):

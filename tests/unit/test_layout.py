@@ -25,6 +25,7 @@ TESTED_BY = {
     "steps": "plan",
     "values": "devices, with the table of bad inputs",
     "locate": "engine, kernel/test_restore",
+    "recover": "engine, kernel/test_restore",
     "qdisc": "kernel/test_restore",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",
