@@ -34,12 +34,14 @@ _FLAGS = frozenset(("UP", "NOARP", "PROMISC", "ALLMULTI", "MULTICAST", "DYNAMIC"
 def capture(name: str) -> dict[str, Any]:
     """The link's state as nested plain values."""
     link = _ip("-d", "link", "show", "dev", name)[0]
+    shown = _ip("-d", "addr", "show", "dev", name)[0]["addr_info"]
+    addresses = [_lasting(each) for each in shown]
     return {
         "link": _lasting(link),
         "flags": sorted(_FLAGS & set(link["flags"])),
-        "addresses": [
-            _lasting(each) for each in _ip("-d", "addr", "show", "dev", name)[0]["addr_info"]
-        ],
+        "addresses": [each for each in addresses if each["scope"] != "link"],
+        # The kernel makes its own when the carrier comes, before or after the others are set.
+        "link-local": _sorted(each for each in addresses if each["scope"] == "link"),
         "routes": [_lasting(each) for family in ("-4", "-6") for each in _routes(family, name)],
         "neighbours": _sorted(_ip("neigh", "show", "dev", name, "nud", "permanent")),
         "proxies": _sorted(each for each in _ip("neigh", "show", "proxy") if each["dev"] == name),

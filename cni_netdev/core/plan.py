@@ -276,23 +276,27 @@ def _routes(home: Snapshot, now: Snapshot) -> list[SetRoute]:
 
     Of an IPv6 multipath route the other links' legs are still there: only ours is added to them.
     """
-    missing = [each for each in _lasting(home.routes) if each not in now.routes]
-    legs = [each for each in missing if each.family == AF_INET6 and each.nexthops]
-    whole = [each for each in missing if each not in legs]
-    steps = sorted(_added("host", tuple(whole)), key=lambda step: _needs_another_route(step.route))
-    steps.extend(SetRoute("host", own, True, True) for each in legs for own in _own_legs(each))
-    return steps
+    lasting = _lasting(home.routes)
+    legs = tuple(each for each in lasting if each.family == AF_INET6 and each.nexthops)
+    whole = tuple(each for each in lasting if each not in legs)
+    missing = [step for step in _added("host", whole) if step.route not in now.routes]
+    missing.sort(key=lambda step: _needs_another_route(step.route))
+    missing.extend(
+        SetRoute("host", own, True, True)
+        for each in legs
+        if each not in now.routes
+        for own in _own_legs(each)
+    )
+    return missing
 
 
 def _added(place: Place, routes: tuple[Route, ...]) -> list[SetRoute]:
-    """In their order; one to the same destination as an earlier one goes beside it."""
-    seen: set[tuple[object, ...]] = set()
-    steps = []
-    for route in routes:
-        key = (route.dst, route.tos, route.priority, route.table)
-        steps.append(SetRoute(place, route, True, key in seen))
-        seen.add(key)
-    return steps
+    """In their order; those to one destination go beside each other."""
+    keys = [(route.dst, route.tos, route.priority, route.table) for route in routes]
+    return [
+        SetRoute(place, route, True, keys.count(key) > 1)
+        for route, key in zip(routes, keys, strict=True)
+    ]
 
 
 def _own_legs(route: Route) -> tuple[Route, ...]:

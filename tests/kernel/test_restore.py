@@ -401,7 +401,7 @@ def test_a_stable_secret_and_its_address_come_back(node: Node) -> None:
     Path("/proc/sys/net/ipv6/conf/nic1/stable_secret").write_text("2001:db8::1")
     node.host.ip("link set nic1 up")
     before = capture("nic1")
-    assert "stable-privacy" in str(before["addresses"])
+    assert "stable-privacy" in str(before["link-local"])
     node.attach(node.host.pod(), {"name": "nic1"})
     assert node.detach().notes == ()
     assert differences(before, capture("nic1")) == []
