@@ -180,7 +180,9 @@ def _policy(request: Request) -> Policy:
 def _pod(request: Request) -> Pod:
     from cni_netdev.core.policy import Pod
 
-    return Pod(request.args.get("K8S_POD_NAME"), request.args.get("K8S_POD_NAMESPACE"), None)
+    return Pod(
+        request.args.get("K8S_POD_NAME") or None, request.args.get("K8S_POD_NAMESPACE") or None
+    )
 
 
 def _owner(request: Request) -> Any:

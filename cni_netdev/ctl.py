@@ -115,7 +115,7 @@ def devices(policy_file: Any, namespace: str | None, state_dir: str, as_json: bo
     from cni_netdev.core import policy as rules
     from cni_netdev.core.model import Snapshot
 
-    policy = policy_from(policy_file.read() if policy_file else "{}")
+    policy = policy_from(policy_file.read()) if policy_file else rules.Policy()
     pod = rules.Pod(None, namespace, None)
     system = System(state_dir)
     host = system.kernel.host

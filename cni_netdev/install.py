@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _EXECUTABLE = """\
 # Made by `netdevctl install`; run that again after moving or upgrading the package.
 import sys
 
-sys.path[1:1] = {paths!r}
+sys.path += {paths!r}
 from cni_netdev.main import entry
 
 entry()
@@ -44,7 +45,7 @@ def install(bin_dir: Path) -> Path:
             f"interpreter {sys.executable!r} cannot stand in a script's first line",
             "use one whose path is shorter than 250 bytes and has no space",
         )
-    target = bin_dir / PLUGIN
+    target = bin_dir.absolute() / PLUGIN
     _write(target, text, 0o755)
     answer = _version(target)
     if answer:
@@ -110,20 +111,24 @@ def _write(target: Path, text: str, mode: int) -> None:
         temporary.chmod(mode)
         temporary.rename(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StateError(f"cannot write {target}: {error.strerror}") from error
 
 
 def _version(target: Path) -> str:
     """What is wrong with the answer to VERSION; empty when nothing is."""
-    done = subprocess.run(  # noqa: S603 - the file that was just written
-        [target],
-        env={"CNI_COMMAND": "VERSION"},
-        cwd="/",
-        input=b'{"cniVersion": "1.0.0"}',
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the file that was just written
+            [target],
+            env={"CNI_COMMAND": "VERSION"},
+            cwd="/",
+            input=b'{"cniVersion": "1.0.0"}',
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        return f"{error.strerror}; is the file system mounted noexec?"
     if done.returncode == 0 and b"supportedVersions" in done.stdout:
         return ""
     return (done.stderr or done.stdout).decode(errors="replace").strip()

@@ -104,15 +104,22 @@ def _append(path: str, line: str) -> None:
             os.write(fd, line.encode())
         finally:
             os.close(fd)
-    except OSError as error:
-        _to_stderr(f"cannot write log file {path}: {error.strerror}")
+    except (OSError, ValueError) as error:
+        _to_stderr(f"cannot write log file {path}: {error}")
 
 
 def _to_stderr(line: str) -> None:
     try:
-        os.write(2, f"cni-netdev: {line}\n".encode(errors="backslashreplace"))
+        os.write(2, f"cni-netdev: {_escaped(line)}\n".encode(errors="backslashreplace"))
     except OSError:
         return  # nobody listens
+
+
+def _escaped(text: str) -> str:
+    """Tenants write some of it, and terminals obey control characters."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
+    )
 
 
 def entry() -> None:

@@ -29,17 +29,20 @@ def load(path: str) -> Policy:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError((Fault(path, f"the policy cannot be read: {error}"),)) from error
-    return parse_policy(_decode(path, text), path)
+    return parse_policy(decode(text, path), path)
 
 
-def _decode(path: str, text: str) -> object:
+def decode(text: str, where: str) -> object:
+    """JSON or YAML, with YAML's scalars as text.  Raises RequestError."""
     try:
         return json.loads(text)
+    except RecursionError:
+        raise RequestError((Fault(where, "is nested too deep"),)) from None
     except ValueError:
         pass  # then it is YAML
     import yaml
 
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
-    except yaml.YAMLError as error:
-        raise RequestError((Fault(path, f"is neither JSON nor YAML: {error}"),)) from error
+        return yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506 - makes text only
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RequestError((Fault(where, f"is neither JSON nor YAML: {error}"),)) from error

@@ -104,9 +104,9 @@ class Request:
 
     def __init__(self, environ: Mapping[str, str], version: str, conf: dict[str, Any]) -> None:
         """conf: the decoded standard input, checked as far as its version.  Raises CniError."""
-        runtime = _object(conf, "runtimeConfig")
         self.command = environ["CNI_COMMAND"]
         strict = self.command != "DEL"
+        runtime = _object(conf, "runtimeConfig") if strict else {}
         self.container_id = environ.get("CNI_CONTAINERID", "")
         self.netns = environ.get("CNI_NETNS", "")
         self.ifname = environ.get("CNI_IFNAME", "")
@@ -115,8 +115,8 @@ class Request:
         self.network = _network(conf)
         self.config = read_config(conf, strict=strict)
         self.prev_result: dict[str, Any] | None = None
-        if conf.get("prevResult") is not None:
-            self.prev_result = _object(conf, "prevResult")
+        if strict and conf.get("prevResult") is not None:
+            self.prev_result = _previous(conf)
         self.net_devices = runtime.get("netDevices")
         self.device_id = runtime.get("deviceID") or conf.get("deviceID")
         self.annotations = _annotations(runtime)
@@ -190,12 +190,16 @@ def _document(stdin: bytes) -> dict[str, Any]:
     if len(stdin) > _MOST_BYTES:
         raise CniError(DECODE, f"standard input has more than {_MOST_BYTES} bytes")
     try:
-        conf = json.loads(stdin)
+        conf = json.loads(stdin, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CniError(DECODE, "standard input is no JSON", str(error)) from None
     if not isinstance(conf, dict):
         raise CniError(DECODE, "standard input is no JSON object")
     return conf
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _stated_version(conf: dict[str, Any]) -> str:
@@ -240,6 +244,14 @@ def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
+def _previous(conf: dict[str, Any]) -> dict[str, Any]:
+    previous = _object(conf, "prevResult")
+    for key in ("interfaces", "ips", "routes"):
+        if not isinstance(previous.get(key) or [], list):
+            raise CniError(DECODE, f"prevResult.{key}: {_shown(previous[key])} must be a list")
+    return previous
+
+
 def _annotations(runtime: dict[str, Any]) -> Any:
     value = runtime.get(ANNOTATIONS)
     if value is not None and not isinstance(value, dict):
@@ -268,11 +280,11 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
     """
     config = Config(
         state_dir=_path(conf, "stateDir") or DEFAULT_STATE_DIR,
-        agent_socket=_path(conf, "agentSocket"),
-        log_file=_path(conf, "logFile"),
     )
     if not strict:
+        config.log_file = str(conf.get("logFile") or "")
         return config
+    config.agent_socket, config.log_file = _path(conf, "agentSocket"), _path(conf, "logFile")
     if conf.get("ipam"):
         raise CniError(
             UNSUPPORTED,
@@ -293,9 +305,14 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
 
 def _path(conf: dict[str, Any], key: str) -> str:
     value = conf.get(key, "")
-    if not isinstance(value, str) or (value and not value.startswith("/")) or "\0" in value:
-        raise CniError(UNSUPPORTED, f"{key}: {_shown(value)} is no absolute path")
-    return value
+    if isinstance(value, str) and (not value or value.startswith("/")) and _is_plain(value):
+        return value
+    raise CniError(UNSUPPORTED, f"{key}: {_shown(value)} is no absolute path")
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it can be a file's name: neither a zero nor half a surrogate pair in it."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def _level(conf: dict[str, Any]) -> str:

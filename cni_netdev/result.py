@@ -129,7 +129,8 @@ def _reported_ip(cidr: str, lent: Lent, interface: int) -> dict[str, Any]:
 
 def _default_gateway(lent: Lent, ipv6: bool) -> str | None:
     default = "::/0" if ipv6 else "0.0.0.0/0"
-    return next((each.gateway for each in lent.routes if each.dst == default), None)
+    main = (each for each in lent.routes if each.table == _DEFAULTS["table"])
+    return next((each.gateway for each in main if each.dst == default), None)
 
 
 def _reported_route(route: Route) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cni_netdev.core.annotations import find_annotation, parse_annotation
 from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.policy import Policy, parse_policy
-from cni_netdev.policyfile import load
+from cni_netdev.policyfile import decode, load
 from cni_netdev.request import CniError, read_config
 
 _TYPE = "cni-netdev"
@@ -25,14 +25,13 @@ def validate_text(text: str) -> tuple[str, tuple[Fault, ...]]:
 
 
 def policy_from(text: str) -> Policy:
-    """The policy of a policy file, of a conflist's entry, or none.  Raises RequestError."""
-    for document in _decode(text):
-        for entry in _entries(document):
-            if entry.get("policyFile"):
-                return load(str(entry["policyFile"]))
-            return parse_policy(entry.get("policy", {}))
-        return parse_policy(document)
-    return Policy()
+    """The policy of a policy file or of a conflist's entry.  Raises RequestError."""
+    document = decode(text, "policy")
+    for entry in _entries(document):
+        if entry.get("policyFile"):
+            return load(str(entry["policyFile"]))
+        return parse_policy(entry.get("policy") or {})
+    return parse_policy(document)
 
 
 def _decode(text: str) -> list[Any]:

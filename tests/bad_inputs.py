@@ -96,6 +96,11 @@ TABLE: tuple[Bad, ...] = (
     _text("no name", 7, "name: is missing", '{"cniVersion": "1.0.0"}'),
     _conf("name with a path", 7, "'../x' is no network name", name="../x"),
     _conf("runtimeConfig no object", 6, "runtimeConfig", runtimeConfig=[]),
+    _conf(
+        "prevResult interfaces", 6, "prevResult.interfaces: 5 must be", prevResult={"interfaces": 5}
+    ),
+    _text("not a number", 6, "NaN is no JSON", '{"cniVersion": "1.0.0", "name": "n", "x": NaN}'),
+    _conf("half a surrogate", 2, "logFile: '/\\ud800'", logFile="/\ud800"),
     _conf("prevResult no object", 6, "prevResult", prevResult="x"),
     # our own fields
     _conf("ipam", 2, "ipam", ipam={"type": "host-local"}),
@@ -188,6 +193,12 @@ TABLE: tuple[Bad, ...] = (
         "annotation two documents", "more than one YAML document", "- name: nic1\n---\n- name: b"
     ),
     _annotation("annotation nested", "nested deeper", "- " + "[" * 9 + "]" * 9),
+    _annotation(
+        "annotation number", "cannot be read", '[{"name": "nic1", "mtu": ' + "9" * 5000 + "}]"
+    ),
+    _annotation(
+        "annotation of many faults", "and 14 more", "\n".join(f"- {{mtu: {n}}}" for n in range(32))
+    ),
     _annotation("annotation large", "are more than 65536", "#" * 70_000),
     # policy
     _policy("policy no object", "policy: must be an object", []),

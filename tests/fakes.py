@@ -222,7 +222,8 @@ class World:
                 raise KernelRefused("rename", errno.EEXIST)
             self._set(fake, name=after.name)
         self._set(fake, alias=after.alias, flags=after.flags)
-        self._set(fake, txqlen=after.txqlen, sizes=after.sizes)
+        self._set(fake, txqlen=after.txqlen, sizes=after.sizes, broadcast=after.broadcast)
+        self._set(fake, linkmode=after.linkmode, protodown=after.protodown)
 
     def _set(self, fake: FakeLink, **settings: object) -> None:
         replaced = fake.link.settings._replace(**settings)  # type: ignore[arg-type]

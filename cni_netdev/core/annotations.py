@@ -59,6 +59,8 @@ def _decode(text: str, where: str) -> object:
                 return json.loads(text, object_pairs_hook=_without_duplicates)
             except json.JSONDecodeError:
                 pass  # YAML's flow style looks like JSON
+            except ValueError as error:
+                raise _Refused(f"cannot be read: {shown(str(error))[1:-1]}") from None
         return _from_yaml(text)
     except RecursionError:
         raise RequestError((Fault(where, f"is nested deeper than {_DEEPEST} levels"),)) from None

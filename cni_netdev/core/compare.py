@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cni_netdev.core.plan import IP6_RT_PRIO_USER
+from cni_netdev.core.plan import IP6_RT_PRIO_USER, own_legs
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Lent, Link, Record, Route
@@ -60,7 +60,7 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             if each.cidr not in there
         ]
     if lent.routes:
-        routes = {_essence(each) for each in pod.routes(ifindex)}
+        routes = {_essence(leg) for each in pod.routes(ifindex) for leg in own_legs(each)}
         found += [
             f"{name} has lost route {each.dst}" + (f" via {each.gateway}" if each.gateway else "")
             for each in lent.routes

@@ -26,7 +26,7 @@ from cni_netdev.core.errors import (
     RecordUnreadable,
 )
 from cni_netdev.core.execute import Runner
-from cni_netdev.core.model import Lent, NetnsRef, Owner, Record, Snapshot
+from cni_netdev.core.model import STACKED, Lent, NetnsRef, Owner, Record, Snapshot
 from cni_netdev.core.recover import Recoverer, lock_of
 from cni_netdev.core.restore import Release, Restorer, lock_of_link
 
@@ -171,7 +171,7 @@ class Injector:
             if record.complete
             and self._is_in(record, target)
             and record.owner.sandbox == owner.sandbox
-            and record.owner.key != owner.key
+            and record.owner.front != owner.front
         ]
         wanted, notes = [], []
         for request in requests:
@@ -196,6 +196,9 @@ class Injector:
             holder = _holding(link.identity, others)
             if holder is not None:
                 raise held_by(link.name, holder)
+            above = _stacked_on(link, others)
+            if above is not None:
+                raise held_by(f"what is stacked on {link.name}", above)
         if [link.identity for link in again] != [link.identity for link in links]:
             raise LockTimeout("the links asked for changed while they were being locked")
         return again
@@ -339,6 +342,17 @@ def _holding(identity: Identity, records: Iterable[Record]) -> Owner | None:
     for record in records:
         if any(lent.home.link.identity.same_link(identity) for lent in record.devices):
             return record.owner
+    return None
+
+
+def _stacked_on(link: Link, records: Iterable[Record]) -> Owner | None:
+    """Whose record has a link that lies on this one, and would hear what its next holder hears."""
+    for record in records:
+        for lent in record.devices:
+            above = lent.home.link
+            same = above.lower == link.identity.ifindex and not above.lower_elsewhere
+            if same and above.kind in STACKED:
+                return record.owner
     return None
 
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+_MOST_FAULTS_TOLD = 50  # a tenant's text could have thousands
+
 
 class Fault(NamedTuple):
     """One thing wrong in a request.
@@ -56,7 +58,10 @@ class RequestError(NetdevError):
     """A request that cannot be read or contradicts itself; ``faults`` holds every one found."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("; ".join(str(fault) for fault in faults))
+        told = [str(fault) for fault in faults[:_MOST_FAULTS_TOLD]]
+        if len(faults) > _MOST_FAULTS_TOLD:
+            told.append(f"and {len(faults) - _MOST_FAULTS_TOLD} more")
+        super().__init__("; ".join(told))
         self.faults = faults
 
 

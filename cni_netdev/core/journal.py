@@ -155,7 +155,7 @@ class FileJournal:
         for name in self._names():
             if name.endswith(_TEMPORARY) and not _runs(name.split(".")[-2]):
                 _unlink(f"{self._records}/{name}")
-        kept = {name.partition(_SUFFIX)[0] for name in self._names()}
+        kept = {name.removesuffix(_ASIDE).removesuffix(_SUFFIX) for name in self._names()}
         for pin in pins:
             if pin not in kept:
                 self._pins.drop(pin, self.lock("pins"))

@@ -53,6 +53,7 @@ _NOT_LOCAL = (
     errno.EACCES,
     errno.EINVAL,
 )
+_RENAME_TRIES = 200
 # The kernel takes a dead namespace apart in a worker of its own, in 7 to 40 ms when idle.
 _DEAD_NAMESPACE_SECONDS, _LOOK_AGAIN_SECONDS = 2.0, 0.02
 _NEW = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
@@ -89,6 +90,14 @@ class SystemNetns:
     # --- looking -----------------------------------------------------------------------------
 
     def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
+        for _ in range(_RENAME_TRIES):
+            link = self._link(name=name, ifindex=ifindex)
+            whole = self._with_sysfs(link) if link else None
+            if whole or not link:
+                return whole
+        raise KernelRefused(f"link {name or ifindex} is renamed all the time", errno.EAGAIN)
+
+    def _link(self, *, name: str, ifindex: int) -> Link | None:
         what = f"look for link {name or f'with ifindex {ifindex}'}"
         query = rtnl.link_query(name=name, ifindex=ifindex)
         try:
@@ -97,17 +106,19 @@ class SystemNetns:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return self._with_sysfs(rtnl.link_from(replies[0]))
+        return rtnl.link_from(replies[0])
 
     def links(self) -> tuple[Link, ...]:
         replies = self._rtnl.request("list links", rtnl.link_dump(), RTM_GETLINK, NLM_F_DUMP)
-        return tuple(self._with_sysfs(rtnl.link_from(reply)) for reply in replies)
+        return _present(self._with_sysfs(rtnl.link_from(reply)) for reply in replies)
 
-    def _with_sysfs(self, link: Link) -> Link:
-        name = link.name
-        identity = link.identity._replace(
-            inode=self._sysfs.inode(name) or 0, bus=self._sysfs.bus(name)
-        )
+    def _with_sysfs(self, link: Link) -> Link | None:
+        """None when the name is another link's by now, or nobody's."""
+        name, told = link.name, link.identity
+        seen = self._sysfs.identity(name)
+        if seen is None or seen[1] != told.ifindex:
+            return None
+        identity = told._replace(inode=seen[0], bus=self._sysfs.bus(name))
         return link._replace(
             identity=identity,
             driver=self._sysfs.driver(name),
@@ -118,13 +129,12 @@ class SystemNetns:
         link = self.link(ifindex=identity.ifindex)
         if link is not None and identity.same_link(link.identity):
             return link
-        candidates = self._sysfs.by_bus(identity.bus) if identity.bus else ()
-        by_inode = self._sysfs.by_inode(identity.inode)
-        for name in (*candidates, *([by_inode] if by_inode else [])):
+        for name in self._sysfs.by_bus(identity.bus) if identity.bus else ():
             link = self.link(name=name)
             if link is not None and identity.same_link(link.identity):
                 return link
-        return None
+        numbered = self._sysfs.by_inode(identity.inode)
+        return self.link(ifindex=numbered) if numbered else None
 
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)
@@ -356,7 +366,7 @@ class SystemKernel:
     def holder(self, identity: Identity) -> SystemNetns | None:
         from cni_netdev.core import processes
 
-        for handle in processes.namespaces():
+        for handle in processes.namespaces(mounted=True):
             candidate = SystemNetns(handle, own=False)
             if candidate.find(identity) is not None:
                 return candidate

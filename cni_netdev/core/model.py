@@ -23,6 +23,10 @@ IFF_ALLMULTI = 0x200
 SETTABLE_FLAGS = 0x1 | 0x4 | 0x20 | 0x80 | 0x100 | 0x200 | 0x1000 | 0x2000 | 0x4000 | 0x8000
 
 
+# Kinds that hang on a lower link and hear what it hears.
+STACKED = frozenset(("macvlan", "macvtap", "vlan", "ipvlan", "ipvtap", "macsec"))
+
+
 class Selector(NamedTuple):
     """How a request names its link; ``value`` is canonical (MAC and PCI address lower case)."""
 
@@ -110,6 +114,8 @@ class Route(NamedTuple):
 
     gateway may be of the other family (RTA_VIA).  metrics: (name, value) as in RTAX_*, lower
     case without the prefix (``mtu``, ``advmss``).  protocol 4 is static, 3 boot, 2 kernel.
+    partial: it has more than these fields say (encapsulation, a source, a nexthop object), and
+    must not be put back as something else.
     """
 
     family: int
@@ -126,6 +132,7 @@ class Route(NamedTuple):
     pref: int = 0
     metrics: tuple[tuple[str, int], ...] = ()
     nexthops: tuple[NextHop, ...] = ()
+    partial: bool = False
 
 
 class Neighbour(NamedTuple):
@@ -187,6 +194,9 @@ class LinkSettings(NamedTuple):
     group: int
     flags: int
     sizes: tuple[tuple[str, int], ...] = ()
+    broadcast: str | None = None
+    linkmode: int = 0
+    protodown: int = 0
 
     @property
     def up(self) -> bool:

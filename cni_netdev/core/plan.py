@@ -65,7 +65,7 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
             *(address_of(cidr) for cidr in request.addresses),
         ),
         routes=(
-            *(own for route in _lasting(kept.routes) for own in _own_legs(route)),
+            *(own for route in _lasting(kept.routes) for own in own_legs(route)),
             *(route_of(route) for route in request.routes),
         ),
     )
@@ -135,8 +135,8 @@ def route_of(request: RouteRequest) -> Route:
 
 
 def _lasting(routes: tuple[Route, ...]) -> tuple[Route, ...]:
-    """Without what router advertisements bring again."""
-    return tuple(each for each in routes if each.protocol != RTPROT_RA)
+    """Without what router advertisements bring again, and what cannot be said in full."""
+    return tuple(each for each in routes if each.protocol != RTPROT_RA and not each.partial)
 
 
 def _relabelled(address: Address, old: str, new: str) -> Address:
@@ -197,6 +197,8 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     if present.up and (present.name, present.mac) != (wanted.name, wanted.mac):
         steps.append(Change("host", present, _down(present)))
         present = _down(present)
+        # Going down flushes IPv4 routes and IPv6 addresses: all is added again where it is missing.
+        now = now._replace(addresses=(), routes=(), neighbours=())
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
@@ -285,7 +287,7 @@ def _routes(home: Snapshot, now: Snapshot) -> list[SetRoute]:
         SetRoute("host", own, True, True)
         for each in legs
         if each not in now.routes
-        for own in _own_legs(each)
+        for own in own_legs(each)
     )
     return missing
 
@@ -299,7 +301,7 @@ def _added(place: Place, routes: tuple[Route, ...]) -> list[SetRoute]:
     ]
 
 
-def _own_legs(route: Route) -> tuple[Route, ...]:
+def own_legs(route: Route) -> tuple[Route, ...]:
     """The route itself, or of a multipath one a route for each leg through the link."""
     if not route.nexthops:
         return (route,)

@@ -29,6 +29,9 @@ _DEFAULT_ROUTES = frozenset(("0.0.0.0/0", "::/0"))
 # Before 6.15 the kernel does not say so; these it has always tied (NETIF_F_NETNS_LOCAL).
 _TIED = frozenset(("bridge", "bond", "team", "vrf", "openvswitch", "batadv", "hsr"))
 _WITH_FILTERS = frozenset(("clsact", "ingress"))
+_WITH_CLASSES = frozenset(
+    ("htb", "hfsc", "prio", "drr", "ets", "qfq", "cbq", "mqprio", "taprio", "multiq")
+)
 _UNICAST = 1
 _MOST_RULES = 1024
 
@@ -117,7 +120,7 @@ def _unknown(
     from cni_netdev.core.values import nearest
 
     faults.extend(
-        Fault(f"{where}.{key}", f"unknown key{nearest(key, known)}")
+        Fault(f"{where}.{key}", f"unknown key{nearest(str(key), known)}")
         for key in value
         if key not in known
     )
@@ -193,16 +196,19 @@ def _always_refused(link: Link) -> str:
 
 
 def _guard(snapshot: Snapshot) -> str:
-    link = snapshot.link
-    if any(each.dst in _DEFAULT_ROUTES and each.type == _UNICAST for each in snapshot.routes):
-        return "it carries a default route of the node"
-    if link.master:
-        return "it is a port of a bridge, bond or switch"
-    if link.uppers:
-        return f"other links are stacked on it: {', '.join(link.uppers)}"
-    if any(each.kind in _WITH_FILTERS for each in snapshot.qdiscs):
-        return "it has tc filters of the host, which the kernel drops when a link moves"
-    return ""
+    """Why the node needs the link where it is; empty when it does not."""
+    link, kinds = snapshot.link, {each.kind for each in snapshot.qdiscs}
+    default = (each.dst in _DEFAULT_ROUTES and each.type == _UNICAST for each in snapshot.routes)
+    paired = link.kind == "veth" and link.lower_elsewhere
+    reasons = (
+        (any(default), "it carries a default route of the node"),
+        (bool(link.master), "it is a port of a bridge, bond or switch"),
+        (bool(link.uppers), f"other links are stacked on it: {', '.join(link.uppers)}"),
+        (paired, "its other end is in another namespace, most likely a pod's"),
+        (bool(kinds & _WITH_FILTERS), "it has tc filters of the host, which a move would drop"),
+        (bool(kinds & _WITH_CLASSES), "it has a qdisc with classes, which a move would drop"),
+    )
+    return next((reason for holds, reason in reasons if holds), "")
 
 
 def _lifting_rule(link: Link, pod: Pod, policy: Policy) -> Rule | None:

@@ -7,6 +7,7 @@ CAP_SYS_PTRACE sees some processes or none, and then the answer is ``unknown``.
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns
@@ -40,13 +41,16 @@ def occupancy(cookie: int) -> Occupancy:
     return "unknown" if refused or not netns.sees_the_kernels_threads() else "empty"
 
 
-def namespaces(refused: list[str] | None = None) -> Iterator[netns.Handle]:
+def namespaces(
+    refused: list[str] | None = None, *, mounted: bool = False
+) -> Iterator[netns.Handle]:
     """Each network namespace of some process or thread but the caller's own, once.
 
-    The receiver closes them.  refused: gets the paths that could not be looked at.
+    The receiver closes them.  refused: gets the paths that could not be looked at.  mounted: those
+    too that only a bind mount holds.
     """
     seen = {os.stat(netns.OWN).st_ino}
-    for path in _namespace_files():
+    for path in chain(_namespace_files(), _mounted_files() if mounted else ()):
         try:
             inode = os.stat(path).st_ino
             if inode in seen:
@@ -67,6 +71,15 @@ def namespaces(refused: list[str] | None = None) -> Iterator[netns.Handle]:
                 refused.append(path)
             continue
         yield netns.Handle(fd, cookie)
+
+
+def _mounted_files() -> Iterator[str]:
+    """The network namespaces in this mount namespace's table (proc_pid_mountinfo(5))."""
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split()
+            if fields[3].startswith("net:["):
+                yield fields[4].encode("latin-1", "ignore").decode("unicode_escape")
 
 
 def _namespace_files() -> Iterator[str]:

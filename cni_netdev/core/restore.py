@@ -14,6 +14,7 @@ from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused, NetdevError, StateError
 from cni_netdev.core.execute import perform
 from cni_netdev.core.locate import Locator
+from cni_netdev.core.model import STACKED
 from cni_netdev.core.settle import Settled, settle
 from cni_netdev.core.steps import Altname, DeleteUpper
 
@@ -28,8 +29,6 @@ _MOVE_TRIES = 3
 _FALLBACKS = 100
 _NAME_BYTES = 15
 _ODD = "surrogateescape"  # the kernel takes any bytes in a name
-# Kinds that hang on a lower link and hear what it hears.
-_STACKED = frozenset(("macvlan", "macvtap", "vlan", "ipvlan", "ipvtap", "macsec"))
 
 
 class Release(NamedTuple):
@@ -208,7 +207,7 @@ class _Homecoming:
         return tuple(
             upper
             for upper in uppers
-            if upper is not None and upper.kind in _STACKED and upper.lower == seen.identity.ifindex
+            if upper is not None and upper.kind in STACKED and upper.lower == seen.identity.ifindex
         )
 
     def _came(self, lent: Lent, name: str) -> Link:

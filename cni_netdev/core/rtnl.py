@@ -35,10 +35,12 @@ NUD_PERMANENT = 0x80
 NTF_PROXY = 0x08
 RTM_F_CLONED = 0x200
 RTNH_F_ONLINK = 0x4
-# RTPROT_UNSPEC, REDIRECT and KERNEL: made by the kernel, which makes them again.
+# RTPROT_UNSPEC, REDIRECT and KERNEL: made by the kernel, which makes those to links again.
 _KERNEL_PROTOCOLS = frozenset((0, 1, 2))
 RTN_LOCAL = 2
 _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
+# Of a route, what the model has no field for; UNKNOWN is what pyroute2 has no name for either.
+_UNSAID = frozenset(("RTA_ENCAP", "RTA_FLOW", "RTA_NEWDST", "RTA_MARK", "UNKNOWN"))
 _SIZES = (
     "IFLA_GSO_MAX_SEGS",
     "IFLA_GSO_MAX_SIZE",
@@ -104,6 +106,9 @@ def link_from(message: Any) -> Link:
             group=attributes.get("IFLA_GROUP", 0),
             flags=flags & SETTABLE_FLAGS,
             sizes=tuple((key, attributes[key]) for key in _SIZES if key in attributes),
+            broadcast=attributes.get("IFLA_BROADCAST"),
+            linkmode=attributes.get("IFLA_LINKMODE", 0),
+            protodown=attributes.get("IFLA_PROTO_DOWN", 0),
         ),
         altnames=_altnames(attributes.get("IFLA_PROP_LIST")),
         kind=info.get("IFLA_INFO_KIND"),
@@ -141,6 +146,9 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
         ("IFLA_GROUP", before.group, after.group),
         ("IFLA_IFALIAS", _name(before.alias), _name(after.alias)),
         ("IFLA_TXQLEN", before.txqlen, after.txqlen),
+        ("IFLA_BROADCAST", before.broadcast, after.broadcast or before.broadcast),
+        ("IFLA_LINKMODE", before.linkmode, after.linkmode),
+        ("IFLA_PROTO_DOWN", before.protodown, after.protodown),
     ):
         if new != old:
             attributes.append((key, new))
@@ -268,7 +276,10 @@ def route_from(message: Any, ifindex: int) -> Route | None:
     """The route, or None when the kernel made it (and makes it again)."""
     attributes = dict(message["attrs"])
     table = attributes.get("RTA_TABLE", message["table"])
-    if message["proto"] in _KERNEL_PROTOCOLS or message["flags"] & RTM_F_CLONED:
+    remade = (
+        message["proto"] in _KERNEL_PROTOCOLS and message["dst_len"] and not _gateway(attributes)
+    )
+    if remade or message["flags"] & RTM_F_CLONED:
         return None
     family = message["family"]
     anywhere = "0.0.0.0" if family == AF_INET else "::"  # noqa: S104 - a destination, no listener
@@ -287,6 +298,7 @@ def route_from(message: Any, ifindex: int) -> Route | None:
         pref=attributes.get("RTA_PREF", 0),
         metrics=_metrics(attributes.get("RTA_METRICS")),
         nexthops=tuple(_nexthop(hop, ifindex) for hop in attributes.get("RTA_MULTIPATH", ())),
+        partial=bool(message["src_len"] or _UNSAID & attributes.keys()),
     )
 
 

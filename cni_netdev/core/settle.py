@@ -31,7 +31,8 @@ _SET = (SetAddress, SetRoute, SetNeighbour)
 class Settled(NamedTuple):
     """The link's name by now, and what is not as it was.
 
-    refused: the kernel would not do something.  again: and it may at another time.
+    refused: something could not be done; another link's settling may make room for it.
+    again: and it may be granted at another time.
     """
 
     name: str
@@ -43,19 +44,26 @@ class Settled(NamedTuple):
 def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     """Bring the link to its snapshot, under ``name``.  Raises KernelRefused when it cannot look."""
     notes: list[str] = []
-    if name != home.link.name:
+    displaced = name != home.link.name
+    if displaced:
         notes.append(f"{home.link.name} came home as {name}: another link has its name by now")
     refusals: list[KernelRefused] = []
     for step in plan.settle(home, _look(host, home, link), name):
         reason = _not_ours_any_more(host, link, step)
         if reason:
             notes.append(f"{name}: {reason}")
+            displaced = displaced or isinstance(step, Altname)
         else:
             refusals += _do(host, step, link.identity.ifindex)
     link = host.link(ifindex=link.identity.ifindex) or link
     notes += [f"{name}: {each.message}" for each in refusals]
     again = any(each.errno in _PASSING for each in refusals)
-    return Settled(link.name, tuple(notes), bool(refusals), again)
+    notes += [
+        f"{name}: route {each.dst} has attributes that are not put back: set it again"
+        for each in home.routes
+        if each.partial
+    ]
+    return Settled(link.name, tuple(notes), bool(refusals) or displaced, again)
 
 
 def _do(host: Netns, step: Step, ifindex: int) -> list[KernelRefused]:

@@ -17,6 +17,7 @@ _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
 _CLOEXEC, _CMD_CREATE = 1, 6
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _UPPER = "upper_"
+_TRIES = 200
 
 
 class SysView(NamedTuple):
@@ -48,16 +49,40 @@ class SysView(NamedTuple):
     def close(self) -> None:
         os.close(self.root)
 
-    def inode(self, name: str) -> int | None:
-        """Of the link's directory: kept over moves and renames, never that of another link."""
+    def identity(self, name: str) -> tuple[int, int] | None:
+        """(inode, ifindex) of the link with this name now; None when it has none now.
+
+        Both through one descriptor, so that they are one link's, however fast a pod renames. The
+        inode is kept over moves and renames, and never that of another link.
+        """
         try:
-            return os.stat(f"class/net/{name}", dir_fd=self.root).st_ino
+            fd = os.open(f"class/net/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.root)
         except OSError:
             return None
+        try:
+            number = os.open("ifindex", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                return os.fstat(fd).st_ino, int(os.read(number, 16))
+            finally:
+                os.close(number)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(fd)
 
-    def by_inode(self, inode: int) -> str | None:
-        """The link with this inode, by looking at every one."""
-        return next((each for each in self._list("class/net") if self.inode(each) == inode), None)
+    def by_inode(self, inode: int) -> int | None:
+        """The ifindex of the link with this inode, by looking at every one; None: not here.
+
+        Raises NetdevError when links kept being renamed, so that none may be called absent.
+        """
+        for _ in range(_TRIES):
+            found = [self.identity(each) for each in self._list("class/net")]
+            for each in found:
+                if each is not None and each[0] == inode:
+                    return each[1]
+            if None not in found:
+                return None
+        raise NetdevError("links are renamed faster than they can be looked at", "try again")
 
     def bus(self, name: str) -> str | None:
         """The nearest PCI address above the link, else its device's own name; None if virtual."""

@@ -475,6 +475,100 @@ print(engine.detach(("cni", "c2", "eth0")))
     assert node.detach().devices == ("nic1",)
 
 
+def test_a_link_hidden_in_a_namespace_without_processes_comes_home(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod, further = node.host.pod(), node.host.pod("further")
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    pod.ip(f"link set net1 netns {further.name} name hidden")
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_a_pod_that_renames_without_end_keeps_nothing(node: Node) -> None:
+    """Looked at by name between two renames, a link would seem another one, or gone."""
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    script = "ip link set $0 name $1 2>/dev/null; ip link set $1 name $0 2>/dev/null"
+    for _ in range(5):
+        node.attach(pod, {"name": "nic1", "new_name": "aa", "up": False})
+        loop = [
+            "ip",
+            "netns",
+            "exec",
+            pod.name,
+            "sh",
+            "-c",
+            f"echo; while :; do {script}; done",
+            "aa",
+            "bb",
+        ]
+        with subprocess.Popen(loop, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            release = node.detach()
+            child.kill()
+        if not release.complete:
+            assert "lost" not in " ".join(release.notes)
+            node.engine.recover()
+        assert differences(before, capture("nic1")) == []
+
+
+def test_names_in_a_chain_are_put_right_on_the_host_too(node: Node) -> None:
+    """As the kernel leaves hardware there whose namespace died: under the pod's names."""
+    for number in (1, 2):
+        node.host.configured(f"nic{number}", number)
+    before = everything()
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "nic2"}, {"name": "nic2", "new_name": "nic3"})
+    for name in ("nic2", "nic3"):
+        pod.ip(f"link set {name} netns {os.getpid()}")
+    assert node.detach().devices == ("nic1", "nic2")
+    assert differences(before, everything()) == []
+
+
+def test_what_a_pod_can_do_to_the_state_of_a_link_is_undone(node: Node) -> None:
+    node.host.configured("nic1")
+    before = capture("nic1")
+    pod = node.host.pod()
+    node.attach(pod, {"name": "nic1", "new_name": "net1"})
+    pod.ip("link set net1 mode dormant")
+    pod.ip("link set net1 broadcast 02:00:00:00:00:05")
+    assert node.detach().notes == ()
+    assert differences(before, capture("nic1")) == []
+
+
+def test_a_pods_own_host_end_and_a_default_route_of_the_kernels_are_guarded(node: Node) -> None:
+    other = node.host.pod("other")
+    node.host.ip(f"link add vethx type veth peer name eth0 netns {other.name}")
+    node.host.veth("nic1")
+    node.host.ip("addr add 10.5.0.1/24 dev nic1")
+    node.host.ip("route add default via 10.5.0.9 proto kernel")
+    pod = node.host.pod()
+    for name, reason in (("vethx", "its other end"), ("nic1", "default route")):
+        with pytest.raises(PolicyRefused, match=reason):
+            node.attach(pod, {"name": name})
+
+
+def test_two_routes_to_one_destination_are_there_for_check(node: Node) -> None:
+    node.host.veth("nic1")
+    pod = node.host.pod()
+    routes: list[object] = [{"dst": "fd99::/64", "gw": gw} for gw in ("fd01::8", "fd01::9")]
+    device: dict[str, object] = {"name": "nic1", "address": "fd01::1/64", "routes": routes}
+    node.attach(pod, device)
+    assert node.engine.check(OWNER.key, pod.path, {}) == ()
+
+
+def test_a_route_that_cannot_be_said_in_full_is_told_not_changed(node: Node) -> None:
+    node.host.veth("nic1")
+    node.host.ip("-6 addr add fd01::1/64 dev nic1 nodad")
+    node.host.ip("-6 route add fd99::/64 from fd01::/64 via fd01::9")
+    node.attach(node.host.pod(), {"name": "nic1"})
+    assert "fd99::/64 has attributes" in " ".join(node.detach().notes)
+    assert "fd99::/64" not in node.host.ip("-6 route")
+
+
 # --- BPF ---------------------------------------------------------------------------------------
 
 

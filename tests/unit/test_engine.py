@@ -459,8 +459,24 @@ def test_reap_takes_only_this_networks_invalid_attachments(bench: Bench) -> None
 def test_a_twin_in_a_dead_namespace_counts_for_nothing(bench: Bench) -> None:
     bench.attach(FULL)
     bench.world.remove_path(PATH)
-    bench.attach(FULL, owner=OWNER._replace(ifname="net1"), path=OTHER_PATH)
+    bench.attach(FULL, owner=Owner("nri", "", "c1", ""), path=OTHER_PATH)
     assert bench.kernel.open(OTHER_PATH).link(name="net1") is not None
+
+
+def test_a_second_attachment_of_the_sandbox_is_told_that_the_first_has_the_link(
+    bench: Bench,
+) -> None:
+    bench.attach(FULL)
+    with pytest.raises(DeviceHeld, match="c1/eth0"):
+        bench.attach(FULL, owner=OWNER._replace(ifname="net1"))
+
+
+def test_a_link_below_a_lent_one_stays(bench: Bench) -> None:
+    above = bench.world.add_link("mv", kind="macvlan")
+    above.link = above.link._replace(lower=bench.first.ifindex)
+    bench.attach(request("mv"))
+    with pytest.raises(DeviceHeld, match="what is stacked on eth1"):
+        bench.attach(request("eth1"), owner=OTHER, path=OTHER_PATH)
 
 
 def test_hardware_that_is_out_of_sight_is_not_called_lost(bench: Bench) -> None:

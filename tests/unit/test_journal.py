@@ -182,6 +182,16 @@ def test_an_unreadable_record_keeps_its_pin(journal: FileJournal, mocker: Mocker
     assert [call.args[0] for call in dropped.call_args_list] == ["cni@c2@eth0"]
 
 
+def test_a_container_id_like_a_file_name_keeps_its_pin(
+    journal: FileJournal, mocker: MockerFixture
+) -> None:
+    journal.write(record("c1.json.x"))
+    mocker.patch.object(journal._pins, "names", return_value=["cni@c1.json.x@eth0"])
+    dropped = mocker.patch.object(journal._pins, "drop")
+    journal.sweep()
+    dropped.assert_not_called()
+
+
 def test_probe_leaves_nothing(journal: FileJournal, tmp_path: Path) -> None:
     journal.probe()
     assert files(tmp_path) == []

@@ -79,6 +79,8 @@ GUARDED = [
     (Snapshot(NIC._replace(master=4)), "port of a bridge"),
     (Snapshot(NIC._replace(uppers=("vlan7",))), "stacked on it: vlan7"),
     (Snapshot(NIC, qdiscs=(Qdisc("clsact", 1, 2, ""),)), "tc filters of the host"),
+    (Snapshot(NIC._replace(kind="veth", lower_elsewhere=True)), "its other end"),
+    (Snapshot(NIC, qdiscs=(Qdisc("htb", 1, 2, ""),)), "a qdisc with classes"),
 ]
 
 

@@ -96,8 +96,8 @@ def test_a_circle_of_links_ends(view: SysView, tmp_path: Path) -> None:
 def test_uppers_and_inodes(view: SysView) -> None:
     assert view.uppers("veth0") == ("vlan7",)
     assert view.uppers("none") == ()
-    inode = view.inode("veth0")
-    assert inode
-    assert view.by_inode(inode) == "veth0"
+    seen = view.identity("veth0")
+    assert seen is not None
+    assert view.by_inode(seen[0]) == seen[1] == 7
     assert view.by_inode(1) is None
-    assert view.inode("none") is None
+    assert view.identity("none") is None
