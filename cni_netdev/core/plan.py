@@ -193,12 +193,21 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     link, seen = home.link, now.link
     steps: list[Step] = []
     wanted = link.settings._replace(name=name)
-    present = seen.settings
+    present, there = seen.settings, now.addresses
     if present.up and (present.name, present.mac) != (wanted.name, wanted.mac):
         steps.append(Change("host", present, _down(present)))
         present = _down(present)
         # Going down flushes IPv4 routes and IPv6 addresses: all is added again where it is missing.
         now = now._replace(addresses=(), routes=(), neighbours=())
+    if present.name != wanted.name:
+        # The kernel would give the IPv4 labels numbers; secondary ones go before their primary.
+        ours = {_place_of(each) for each in home.addresses}
+        steps.extend(
+            SetAddress("host", each, False)
+            for each in reversed(there)
+            if each.family == AF_INET and _place_of(each) in ours
+        )
+        now = now._replace(addresses=(), routes=())
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
