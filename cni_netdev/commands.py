@@ -79,13 +79,13 @@ def check(request: Request, engines: Engines, _log: Log) -> None:
     from cni_netdev.core.errors import DeviceNotFound
 
     wanted = _requests(request) if request.asks_for_something else ()
-    if not wanted:
-        return
     try:
         found = engines(request.config.state_dir).check(
             _key(request), request.netns, _told(request)
         )
     except DeviceNotFound as error:
+        if not wanted:
+            return  # nothing asked for, nothing on record
         raise CniError(codes.UNKNOWN_CONTAINER, error.message, error.details) from error
     if found:
         raise CniError(

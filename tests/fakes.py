@@ -442,6 +442,9 @@ class FakeJournal:
         self.locks: set[str] = set()
         self.mount_namespace = 1
 
+    def has(self, key: Key) -> bool:
+        return key in self.kept
+
     def read(self, key: Key) -> Record | None:
         return self.kept.get(key)
 

@@ -250,19 +250,21 @@ class Injector:
         Never fails because of what a pod did: what cannot come back at once stays on record and
         is said in the release's notes.  Raises LockTimeout and StateError.
         """
+        release = self._detach(key) if self._journal.has(key) else None
+        notes = self._recoverer.others(besides=key)
+        if release is None and notes:
+            release = Release(_owner_of(key), (), (), complete=True)
+        return release._replace(notes=(*release.notes, *notes)) if release else None
+
+    def _detach(self, key: Key) -> Release | None:
         with self._journal.lock(lock_of(key)):
             try:
                 record = self._journal.read(key)
             except RecordUnreadable as error:
                 aside = self._journal.set_aside(key)
                 note = f"{error.message}; kept as {aside}"
-                release: Release | None = Release(_owner_of(key), (), (note,), complete=False)
-            else:
-                release = self._restorer.release(record) if record else None
-        notes = self._recoverer.others(besides=key)
-        if release is None and notes:
-            release = Release(_owner_of(key), (), (), complete=True)
-        return release._replace(notes=(*release.notes, *notes)) if release else None
+                return Release(_owner_of(key), (), (note,), complete=False)
+            return self._restorer.release(record) if record else None
 
     def reap(
         self, *, front: str, network: str, valid: frozenset[tuple[str, str]] | None

@@ -57,6 +57,12 @@ class FileJournal:
 
     # --- records -----------------------------------------------------------------------------
 
+    def has(self, key: Key) -> bool:
+        try:
+            return os.path.lexists(self._path(key))
+        except StateError:
+            return False  # a container id too long for a file never had one
+
     def read(self, key: Key) -> Record | None:
         path = self._path(key)
         try:

@@ -149,6 +149,9 @@ class Kernel(Protocol):
 class Journal(Protocol):
     """Records, locks and pins in the state directory.  Raises StateError and LockTimeout."""
 
+    def has(self, key: Key) -> bool:
+        """Whether there is a record, readable or not; changes nothing, not even the directory."""
+
     def read(self, key: Key) -> Record | None:
         """The record of an attachment; None when there is none.  Raises RecordUnreadable."""
 

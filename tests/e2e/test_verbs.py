@@ -191,6 +191,16 @@ def test_del_of_an_unreadable_record_does_not_block_the_pod(ready: Host) -> None
     assert ready.netdevctl("attachments").code == 1
 
 
+def test_del_of_a_pod_that_asked_for_nothing_needs_no_state_directory(ready: Host) -> None:
+    Path("/run/cni-netdev").mkdir()
+    Path("/run/cni-netdev").chmod(0o777)
+    for container in ("c1", "x" * 300):
+        ready.plugin("DEL", CONF, container=container).ok()
+    ready.plugin("DEL", {**CONF, "stateDir": "/proc/version/x"}).ok()
+    odd = {"prevResult": "x", "runtimeConfig": [], "logFile": 7, "agentSocket": 7}
+    ready.plugin("DEL", {**CONF, **odd}).ok()
+
+
 def test_several_attachments_of_one_sandbox_are_apart(ready: Host) -> None:
     ready.configured("nic2", 2)
     before = capture("nic1"), capture("nic2")
@@ -225,6 +235,7 @@ def test_check_says_what_differs(ready: Host) -> None:
         assert code == 106
         assert said in message
     assert "lost route 10.9.0.0/16" in message
+    assert ready.plugin("CHECK", CONF, netns=pod.path).error()[0] == 106  # the record decides
     other = ready.pod("other")
     assert "not the namespace" in ready.plugin("CHECK", ONE, netns=other.path).error()[1]
     assert ready.plugin("CHECK", ONE, netns=pod.path, container="c9").error()[0] == 3
