@@ -149,10 +149,7 @@ def attachments(state_dir: str, as_json: bool) -> None:
     _show(
         ("sandbox", "ifname", "network", "pod", "devices", "state", "netns"), rows, as_json=as_json
     )
-    unreadable = system.journal.unreadable()
-    for name, reason in unreadable:
-        click.echo(f"unreadable record {name}: {reason}", err=True)
-    sys.exit(1 if unreadable else 0)
+    _fail_if_unreadable(system)
 
 
 @cli.command()
@@ -179,7 +176,18 @@ def release(sandbox: str, ifname: str | None, state_dir: str, as_json: bool) -> 
 @_as_json
 def recover(state_dir: str, as_json: bool) -> None:
     """Bring home what no living pod holds, and clear what killed processes left."""
-    _show_releases(System(state_dir).engine.recover(), as_json=as_json)
+    system = System(state_dir)
+    _show_releases(system.engine.recover(), as_json=as_json)
+    _fail_if_unreadable(system)
+
+
+def _fail_if_unreadable(system: System) -> None:
+    """Such a record may be all that is known of a device that is still away."""
+    unreadable = system.journal.unreadable()
+    for name, reason in unreadable:
+        click.echo(f"unreadable record {name}: {report.printable(reason)}", err=True)
+    if unreadable:
+        sys.exit(1)
 
 
 def _release_all(system: System) -> list[Release]:

@@ -153,9 +153,10 @@ def test_an_unreadable_record_blocks_uninstall(cni: Host) -> None:
     pod = cni.pod()
     cni.plugin("ADD", CONF, netns=pod.path).ok()
     next(Path("/run/cni-netdev/records").iterdir()).write_text("torn")
-    answer = cni.netdevctl("uninstall", "--bin-dir", str(cni.bin_dir))
-    assert answer.code == 1
-    assert "unreadable" in answer.stderr
+    for command in (["uninstall", "--bin-dir", str(cni.bin_dir)], ["recover"], ["attachments"]):
+        answer = cni.netdevctl(*command)
+        assert answer.code == 1
+        assert "unreadable" in answer.stderr
 
 
 def test_state_dir_is_an_option_of_all(cni: Host) -> None:
