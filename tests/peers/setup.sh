@@ -12,6 +12,8 @@ say() { printf 'setup: %s\n' "$*"; }
 # A stamp holds the checksum of what was installed from; another checksum means to do it again.
 done_for() { [ "$(cat "$build/$1.stamp" 2>/dev/null)" = "$2" ]; }
 mark() { printf '%s\n' "$2" >"$build/$1.stamp"; }
+# Before the work starts: an interrupted setup must not pass for the one before it.
+unmark() { rm -f "$build/$1.stamp"; }
 
 install_packages() {
     if command -v apt-get >/dev/null; then
@@ -47,6 +49,7 @@ python_packages() {
     say "making .venv with $("$python" --version) from requirements.lock"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { say "Python 3.11 or later is needed; name one with PYTHON=..."; exit 1; }
+    unmark venv
     rm -rf .venv
     "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
@@ -75,6 +78,7 @@ peers() {
     local sum go
     sum=$(cat tests/peers/go.mod tests/peers/go.sum | sha256sum)
     if [ -x "$build/bin/cnitool" ] && done_for peers "$sum"; then return; fi
+    unmark peers
     go=$(go_command)
     say "building cnitool and the reference plugins with $("$go" version)"
     (
