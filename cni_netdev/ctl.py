@@ -1,7 +1,7 @@
 """`netdevctl`: what an operator does by hand.
 
 Exit codes: 0 done; 1 something was found wrong, refused or could not be done; 2 wrong usage.
-Every command takes ``--json`` for machines; tables are for people and may change.
+Commands that show something take ``--json`` for machines; tables are for people and may change.
 """
 
 from __future__ import annotations

@@ -120,7 +120,6 @@ class Host:
         self.conf_dir = directory / "net.d"
         self.conf_dir.mkdir(parents=True)
         self.bin_dir.mkdir()
-        self._containers = 0
 
     @classmethod
     @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused, NetnsError
+from cni_netdev.core.model import AF_INET, AF_INET6
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -154,7 +155,7 @@ class SystemNetns:
 
     def routes(self, ifindex: int) -> tuple[Route, ...]:
         found: list[Route | None] = []
-        for family in (rtnl.AF_INET, rtnl.AF_INET6):
+        for family in (AF_INET, AF_INET6):
             replies = self._list("routes", rtnl.route_dump(family, ifindex), RTM_GETROUTE, ifindex)
             found.extend(rtnl.route_from(reply, ifindex) for reply in replies)
         return _present(found)
@@ -173,7 +174,7 @@ class SystemNetns:
     def links_with(self, address: str) -> tuple[int, ...]:
         if not self._known_here(address):
             return ()
-        family = rtnl.AF_INET6 if ":" in address else rtnl.AF_INET
+        family = AF_INET6 if ":" in address else AF_INET
         query = rtnl.address_family_dump(family)
         replies = self._rtnl.request("list addresses", query, RTM_GETADDR, NLM_F_DUMP)
         return tuple(

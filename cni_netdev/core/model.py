@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 Source = Literal["config", "capability", "annotation"]
 SelectorKind = Literal["name", "hwaddr", "pci_address", "kernel_path"]
 
+AF_INET, AF_INET6 = 2, 10  # as linux/socket.h has them; socket is not loaded for two numbers
 IFF_UP = 0x1
 IFF_NOARP = 0x80
 IFF_PROMISC = 0x100

@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cni_netdev.core.model import IFF_UP, Address, Lent, LinkSettings, Route, Snapshot
+from cni_netdev.core.model import (
+    AF_INET,
+    AF_INET6,
+    IFF_UP,
+    Address,
+    Lent,
+    LinkSettings,
+    Route,
+    Snapshot,
+)
 from cni_netdev.core.steps import (
     Altname,
     Change,
@@ -35,7 +44,6 @@ if TYPE_CHECKING:
     from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
     from cni_netdev.core.steps import Place, Step
 
-AF_INET, AF_INET6 = 2, 10
 RT_SCOPE_LINK = 253
 RTPROT_STATIC, RTPROT_RA = 4, 9
 IP6_RT_PRIO_USER = 1024  # what the kernel gives an IPv6 route without a priority

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.model import (
+    AF_INET,
+    AF_INET6,
     SETTABLE_FLAGS,
     Address,
     Identity,
@@ -24,7 +26,6 @@ from cni_netdev.core.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-AF_INET, AF_INET6 = 2, 10
 IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
 _FOREVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME
 # IFA_F_SECONDARY/TEMPORARY 0x01, DADFAILED 0x08, DEPRECATED 0x20, TENTATIVE 0x40, PERMANENT 0x80
