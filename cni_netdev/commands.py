@@ -169,7 +169,7 @@ def _policy(request: Request) -> Policy:
     from cni_netdev.core.policy import Policy, parse_policy
 
     if request.config.policy_file:
-        from cni_netdev.policyfile import load
+        from cni_netdev.core.policyfile import load
 
         return load(request.config.policy_file)
     if request.config.policy is None:

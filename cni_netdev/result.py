@@ -24,6 +24,7 @@ CODES = {
     "RequestError": codes.CONFIG,
     "NetnsError": codes.NETNS,
     "LockTimeout": codes.TRY_AGAIN,
+    "OutOfTime": codes.TRY_AGAIN,
     "StateError": codes.IO,
     "RecordUnreadable": codes.IO,
     "DeviceNotFound": 101,
@@ -31,6 +32,7 @@ CODES = {
     "DeviceHeld": 103,
     "CannotApply": 104,
     "KernelRefused": 105,
+    "NetdevError": codes.IO,  # what has no class of its own is the system's trouble
 }
 DIFFERS = 106
 

@@ -9,7 +9,7 @@ from cni_netdev.core.annotations import find_annotation, parse_annotation
 from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.policy import Policy, parse_policy
-from cni_netdev.policyfile import decode, load
+from cni_netdev.core.policyfile import decode, load
 from cni_netdev.request import CniError, read_config
 
 _TYPE = "cni-netdev"

@@ -402,6 +402,7 @@ class FakeKernel:
         self.world = world
         self.initial_netns = True
         self.boot_id = "this-boot"
+        self.scan_refused = False
 
     @property
     def host(self) -> FakeNetns:
@@ -429,7 +430,9 @@ class FakeKernel:
         return self.world.paths.get(path, 0)
 
     def occupancy(self, cookie: int) -> Occupancy:
-        return "occupied" if cookie in self.world.occupied else "empty"
+        if cookie in self.world.occupied:
+            return "occupied"
+        return "unknown" if self.scan_refused else "empty"
 
 
 class FakeJournal:
@@ -441,6 +444,14 @@ class FakeJournal:
         self.pins: dict[Key, int] = {}
         self.locks: set[str] = set()
         self.mount_namespace = 1
+        self.living_mount_namespaces = {1}
+
+    def enter_new_mount_namespace(self) -> None:
+        """As a container that is started anew; the pins die with the old one."""
+        self.mount_namespace += 1
+        self.living_mount_namespaces.discard(self.mount_namespace - 1)
+        for key in list(self.pins):
+            self._drop(key)
 
     def has(self, key: Key) -> bool:
         return key in self.kept
@@ -487,8 +498,15 @@ class FakeJournal:
     def pinned(self, key: Key) -> str | None:
         return self._path(key) if key in self.pins else None
 
+    def pinned_elsewhere(self, key: Key, mount_namespace: int) -> bool:  # noqa: ARG002
+        others = self.living_mount_namespaces - {self.mount_namespace}
+        return mount_namespace in others
+
     def unpin(self, key: Key) -> None:
         self.world.event("unpin")
+        self._drop(key)
+
+    def _drop(self, key: Key) -> None:
         cookie = self.pins.pop(key, None)
         if cookie is not None:
             self.world.remove_path(self._path(key))

@@ -10,15 +10,15 @@ that is incomplete while nobody holds its attachment's lock was left by a proces
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
-from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve, selects
+from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve
+from cni_netdev.core.adopt import Adopter
 from cni_netdev.core.compare import Told, differences
 from cni_netdev.core.errors import (
     CannotApply,
-    DeviceHeld,
     DeviceNotFound,
     LockTimeout,
     NetdevError,
@@ -26,16 +26,29 @@ from cni_netdev.core.errors import (
     RecordUnreadable,
 )
 from cni_netdev.core.execute import Runner
-from cni_netdev.core.model import STACKED, Lent, NetnsRef, Owner, Record, Snapshot
+from cni_netdev.core.holdings import (
+    asked_by,
+    held_by,
+    holding,
+    lent_for,
+    missing,
+    names,
+    stacked_on,
+)
+from cni_netdev.core.model import Owner, Record, Snapshot
+from cni_netdev.core.pinning import Pinning
 from cni_netdev.core.recover import Recoverer, lock_of
 from cni_netdev.core.restore import Release, Restorer, lock_of_link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
 
-    from cni_netdev.core.model import DeviceRequest, Identity, Link
+    from cni_netdev.core.model import DeviceRequest, Link
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Journal, Kernel, Key, Netns
+
+
+def _no_limit() -> None: ...
 
 
 class Attachment(NamedTuple):
@@ -53,6 +66,7 @@ class Injector:
         self._journal = journal
         self._restorer = Restorer(kernel, journal)
         self._recoverer = Recoverer(kernel, journal, self._restorer)
+        self._pinning = Pinning(kernel, journal)
 
     # --- attach ------------------------------------------------------------------------------
 
@@ -63,31 +77,34 @@ class Injector:
         requests: tuple[DeviceRequest, ...],
         policy: Policy,
         pod: Pod,
+        in_time: Callable[[], None] = _no_limit,
     ) -> Attachment:
         """Move the links asked for into the namespace, all of them or none.
 
         The same attach again gives the same result.  Raises any NetdevError; then the host is as
         it was, or the error's details say what is still away and the record stays to be retried.
+        in_time: called before each step and before success, to raise when the time is up.
         """
-        with self._journal.lock(lock_of(owner.key)):
-            target = self._kernel.open(netns_path)
-            try:
-                self._refuse_host(target, netns_path)
-                wanted, notes = self._wanted(owner, target, requests)
-                record = self._already(owner, target, wanted)
-                if record is None:
-                    where = NetnsRef(netns_path, target.cookie)
-                    record = self._attach(owner, where, target, wanted, policy, pod)
-            finally:
-                target.close()
+        with self._journal.lock(lock_of(owner.key)), self._pods(netns_path) as target:
+            wanted, notes = self._wanted(owner, target, requests)
+            record = self._already(owner, target, wanted)
+            if record is None:
+                record = self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
         return Attachment(record, (*notes, *self._recoverer.others(besides=owner.key)))
 
-    def _refuse_host(self, target: Netns, path: str) -> None:
-        if target.cookie == self._kernel.host.cookie:
-            raise NetnsError(
-                f"network namespace {path!r} is the host's own",
-                "a pod on the host's network sees every link already; ask for no device there",
-            )
+    @contextmanager
+    def _pods(self, path: str) -> Iterator[Netns]:
+        """A pod's namespace, open.  Raises NetnsError, also when it is the host's own."""
+        target = self._kernel.open(path)
+        try:
+            if target.cookie == self._kernel.host.cookie:
+                raise NetnsError(
+                    f"network namespace {path!r} is the host's own",
+                    "a pod on the host's network sees every link already; ask for no device there",
+                )
+            yield target
+        finally:
+            target.close()
 
     def _already(
         self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
@@ -96,7 +113,7 @@ class Injector:
         record = self._journal.read(owner.key)
         if record is None:
             return None
-        alive = self._is_in(record, target)
+        alive = self._pinning.is_in(record, target)
         wishes = [lent.request.wish for lent in record.devices]
         same = wishes == [request.wish for request in requests]
         stands = alive and record.complete
@@ -111,21 +128,19 @@ class Injector:
         if same:
             return record
         raise CannotApply(
-            f"attachment {owner} already holds {_names(record) or 'nothing'} by another request",
+            f"attachment {owner} already holds {names(record) or 'nothing'} by another request",
             "detach it (DEL) before asking for something else",
         )
-
-    def _is_in(self, record: Record, target: Netns) -> bool:
-        return (record.boot_id, record.netns.cookie) == (self._kernel.boot_id, target.cookie)
 
     def _attach(
         self,
         owner: Owner,
-        where: NetnsRef,
+        path: str,
         target: Netns,
         requests: tuple[DeviceRequest, ...],
         policy: Policy,
         pod: Pod,
+        in_time: Callable[[], None],
     ) -> Record:
         with ExitStack() as locks:
             links = self._locked(owner, requests, locks)
@@ -134,21 +149,12 @@ class Injector:
             devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, target)
             strip = runner.check(devices)
-            pinned = any(self._dies_with_namespace(lent) for lent in devices)
-            record = Record(
-                owner=owner,
-                netns=where,
-                boot_id=self._kernel.boot_id,
-                complete=False,
-                devices=devices,
-                host=self._kernel.host.cookie,
-                pinned_in=self._journal.mount_namespace if pinned else 0,
-            )
+            record = self._pinning.intent(owner, path, target, devices)
             self._journal.write(record)
             try:
-                if pinned:
-                    self._journal.pin(owner.key, target)
-                runner.attach(devices, plan.attach(devices, strip))
+                self._pinning.pin(record, target)
+                runner.attach(devices, plan.attach(devices, strip), in_time)
+                in_time()
                 record = record._replace(complete=True)
                 self._journal.write(record)
             except Exception as error:
@@ -169,13 +175,13 @@ class Injector:
             record
             for record in self._journal.records()
             if record.complete
-            and self._is_in(record, target)
+            and self._pinning.is_in(record, target)
             and record.owner.sandbox == owner.sandbox
             and record.owner.front != owner.front
         ]
         wanted, notes = [], []
         for request in requests:
-            twin = _asked_by(request, twins)
+            twin = asked_by(request, twins)
             if twin is None:
                 wanted.append(request)
             else:
@@ -193,10 +199,10 @@ class Injector:
         again = self._resolve_all(owner, requests)
         others = self._others(owner)
         for link in again:
-            holder = _holding(link.identity, others)
+            holder = holding(link.identity, others)
             if holder is not None:
                 raise held_by(link.name, holder)
-            above = _stacked_on(link, others)
+            above = stacked_on(link, others)
             if above is not None:
                 raise held_by(f"what is stacked on {link.name}", above)
         if [link.identity for link in again] != [link.identity for link in links]:
@@ -209,7 +215,7 @@ class Injector:
             try:
                 links.append(resolve(self._kernel.host, request))
             except DeviceNotFound:
-                holder = _lent(request, self._others(owner))
+                holder = lent_for(request, self._others(owner))
                 if holder is not None:
                     raise held_by(str(request.selector), holder.owner) from None
                 raise
@@ -223,12 +229,9 @@ class Injector:
         """Recover the records that hold what is asked for, if their owners are gone."""
         others = self._others(owner)
         for request in requests:
-            record = _lent(request, others)
+            record = lent_for(request, others)
             if record is not None:
                 self._recoverer.if_dead(record)
-
-    def _dies_with_namespace(self, lent: Lent) -> bool:
-        return lent.home.link.kind is not None or not self._kernel.initial_netns
 
     def _snapshot(self, link: Link) -> Snapshot:
         host, ifindex = self._kernel.host, link.identity.ifindex
@@ -241,6 +244,31 @@ class Injector:
             tcx=host.tcx(ifindex),
             qdiscs=host.qdiscs(ifindex),
         )
+
+    def adopt(
+        self,
+        owner: Owner,
+        netns_path: str,
+        requests: tuple[DeviceRequest, ...],
+        policy: Policy,
+        pod: Pod,
+    ) -> Attachment | None:
+        """Put on record what the Go injector lent to this pod; None when there is a record.
+
+        Nothing moves.  notes: what is not there as the Go injector leaves it, or may not go.
+        Raises NetnsError, LockTimeout, StateError.
+        """
+        with self._journal.lock(lock_of(owner.key)):
+            if self._journal.has(owner.key):
+                return None
+            with self._pods(netns_path) as target:
+                adopter = Adopter(self._kernel.host, target, self._journal.records())
+                devices, notes = adopter.find(requests, policy, pod)
+                intent = self._pinning.intent(owner, netns_path, target, devices)
+                record = intent._replace(complete=True)
+                if devices:
+                    self._pinning.keep(record, target)
+        return Attachment(record, notes)
 
     # --- the way back ------------------------------------------------------------------------
 
@@ -285,13 +313,44 @@ class Injector:
                 releases.append(self._recoverer.if_dead(record))
         return tuple(release for release in releases if release is not None)
 
-    def recover(self) -> tuple[Release, ...]:
-        """Bring home whatever no living pod holds, and clear what killed processes left."""
-        releases = [self._recoverer.if_dead(record) for record in self._journal.records()]
+    def recover(self, ended: frozenset[str] = frozenset()) -> tuple[Release, ...]:
+        """Bring home whatever no living pod holds, and clear what killed processes left.
+
+        ended: sandboxes that the runtime does not know any more.  One whose namespace has no path
+        either is dead, unless processes are seen in it.
+        """
+        releases = [
+            self._recoverer.if_dead(record, ended=record.owner.sandbox in ended)
+            for record in self._journal.records()
+        ]
         self._journal.sweep()
         return tuple(release for release in releases if release is not None)
 
+    def repin(self, front: str) -> tuple[str, ...]:
+        """Pin here what has no pin here, as after a restart of the agent's container.
+
+        Returns what could not be pinned.
+        """
+        return self._pinning.repin(front)
+
     # --- looking -----------------------------------------------------------------------------
+
+    def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]:
+        """The selectors of those requests that no complete attachment of the sandbox answers."""
+        return missing(requests, sandbox, self._kernel.boot_id, self._journal.records())
+
+    def has(self, key: Key) -> bool:
+        """Whether there is a record of the attachment, whole or not."""
+        return self._journal.has(key)
+
+    def sandboxes(self, front: str) -> frozenset[str]:
+        """Those with a record of this front end."""
+        owners = [record.owner for record in self._journal.records()]
+        return frozenset(owner.sandbox for owner in owners if owner.front == front)
+
+    def held(self) -> int:
+        """How many devices are lent."""
+        return sum(len(record.devices) for record in self._journal.records())
 
     def alive(self, record: Record) -> bool:
         """Whether a pod may still be using what the record holds; when in doubt, yes."""
@@ -320,7 +379,7 @@ class Injector:
 
     def find(self, request: DeviceRequest) -> str:
         """``host`` or ``lent``.  Raises DeviceNotFound when it is neither."""
-        if _lent(request, self._journal.records()) is not None:
+        if lent_for(request, self._journal.records()) is not None:
             return "lent"
         resolve(self._kernel.host, request)
         return "host"
@@ -329,48 +388,3 @@ class Injector:
 def _owner_of(key: Key) -> Owner:
     """As far as a key tells."""
     return Owner("cni" if key[0] == "cni" else "nri", "", key[1], key[2])
-
-
-def _asked_by(request: DeviceRequest, records: Iterable[Record]) -> Owner | None:
-    """Whose record has a device by an equal request."""
-    for record in records:
-        if any(lent.request.wish == request.wish for lent in record.devices):
-            return record.owner
-    return None
-
-
-def _holding(identity: Identity, records: Iterable[Record]) -> Owner | None:
-    """Whose record has this very link."""
-    for record in records:
-        if any(lent.home.link.identity.same_link(identity) for lent in record.devices):
-            return record.owner
-    return None
-
-
-def _stacked_on(link: Link, records: Iterable[Record]) -> Owner | None:
-    """Whose record has a link that lies on this one, and would hear what its next holder hears."""
-    for record in records:
-        for lent in record.devices:
-            above = lent.home.link
-            same = above.lower == link.identity.ifindex and not above.lower_elsewhere
-            if same and above.kind in STACKED:
-                return record.owner
-    return None
-
-
-def _lent(request: DeviceRequest, records: Iterable[Record]) -> Record | None:
-    """The record with a link that the request would have found on the host."""
-    for record in records:
-        if any(selects(request.selector, lent.home.link) for lent in record.devices):
-            return record
-    return None
-
-
-def held_by(what: str, owner: Owner) -> DeviceHeld:
-    return DeviceHeld(
-        f"{what} is held by {owner}", "it comes back when that pod ends, or by netdevctl release"
-    )
-
-
-def _names(record: Record) -> str:
-    return ", ".join(lent.home.link.name for lent in record.devices)

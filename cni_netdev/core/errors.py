@@ -9,6 +9,7 @@
     ├── CannotApply         the pod's side refuses: name taken, MTU out of range, route refused
     ├── KernelRefused       an errno that none of the above explains
     ├── LockTimeout         somebody else worked on the link for too long: try again
+    ├── OutOfTime           the caller's time limit ran out; what was done is undone
     └── StateError          the state directory or a record in it cannot be used
         └── RecordUnreadable
 
@@ -103,6 +104,10 @@ class KernelRefused(NetdevError):
 
 class LockTimeout(NetdevError):
     """A lock was not had within its time limit."""
+
+
+class OutOfTime(NetdevError):
+    """The caller's time limit ran out before everything was done."""
 
 
 class StateError(NetdevError):

@@ -22,7 +22,7 @@ from cni_netdev.core.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cni_netdev.core.model import Lent
     from cni_netdev.core.ports import Netns
@@ -123,10 +123,19 @@ class Runner:
             if name in names or self._pod.link(name=name) is not None
         )
 
-    def attach(self, devices: tuple[Lent, ...], steps: Sequence[tuple[int, Step]]) -> None:
-        """Carry out an attach plan.  Raises CannotApply or KernelRefused at the first refusal."""
+    def attach(
+        self,
+        devices: tuple[Lent, ...],
+        steps: Sequence[tuple[int, Step]],
+        in_time: Callable[[], None],
+    ) -> None:
+        """Carry out an attach plan.  Raises CannotApply or KernelRefused at the first refusal.
+
+        in_time: called before each step, to raise when there is no time for it.
+        """
         there: dict[int, int] = {}
         for position, step in steps:
+            in_time()
             lent = devices[position]
             ifindex = there.get(position, lent.home.link.identity.ifindex)
             here, target = (self._pod, self._host) if position in there else (self._host, self._pod)

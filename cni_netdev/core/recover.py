@@ -11,6 +11,8 @@ from cni_netdev.core.errors import LockTimeout, NetdevError, StateError
 from cni_netdev.core.restore import Release, Restorer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cni_netdev.core.model import Record
     from cni_netdev.core.ports import Journal, Kernel, Key
 
@@ -23,23 +25,27 @@ class Recoverer:
         self._journal = journal
         self._restorer = restorer
 
-    def alive(self, record: Record) -> bool:
-        """Whether a pod may still be using it; when in doubt, yes."""
+    def alive(self, record: Record, *, ended: bool = False) -> bool:
+        """Whether a pod may still be using it; when in doubt, yes.
+
+        ended: the runtime does not know its sandbox any more, which leaves less to doubt.
+        """
         if record.host not in (0, self._kernel.host.cookie):
             return True  # another namespace's business
         if record.boot_id != self._kernel.boot_id or not record.complete:
             return False
         if self._kernel.cookie_at(record.netns.path) == record.netns.cookie:
             return True
-        return self._kernel.occupancy(record.netns.cookie) != "empty"
+        dead = ("empty", "unknown") if ended else ("empty",)
+        return self._kernel.occupancy(record.netns.cookie) not in dead
 
-    def if_dead(self, record: Record) -> Release | None:
+    def if_dead(self, record: Record, *, ended: bool = False) -> Release | None:
         """Release the record if its owner is gone; None when it is left alone."""
-        return self._recover(record, even_if_alive=False)
+        return self._recover(record, lambda each: not self.alive(each, ended=ended))
 
     def anyway(self, record: Record) -> Release | None:
         """Release the record, alive or not; None when somebody works on it now."""
-        return self._recover(record, even_if_alive=True)
+        return self._recover(record, lambda _: True)
 
     def others(self, besides: Key) -> tuple[str, ...]:
         """All dead ones but this, in passing; what is worth telling of them."""
@@ -55,14 +61,14 @@ class Recoverer:
             for note in release.notes
         )
 
-    def _recover(self, stale: Record, *, even_if_alive: bool) -> Release | None:
+    def _recover(self, stale: Record, due: Callable[[Record], bool]) -> Release | None:
         key = stale.owner.key
         try:
-            if self.alive(stale) and not even_if_alive:
+            if not due(stale):
                 return None
             with self._journal.lock(lock_of(key), wait=False):
                 record = self._journal.read(key)
-                if record is None or (self.alive(record) and not even_if_alive):
+                if record is None or not due(record):
                     return None
                 return self._restorer.release(record)
         except LockTimeout:

@@ -36,12 +36,14 @@ class Release(NamedTuple):
 
     devices: host names, as they are now.  notes: a sentence for each thing that is not as it was.
     complete: False when something is still away; then the record stays and is retried.
+    fell_back: how many came home under a name that is not their own.
     """
 
     owner: Owner
     devices: tuple[str, ...]
     notes: tuple[str, ...]
     complete: bool
+    fell_back: int = 0
 
 
 class Restorer:
@@ -141,7 +143,11 @@ class _Homecoming:
             self._notes.extend(result.notes if result else ())
         names = tuple(result.name for _, result in reversed(settled) if result)
         away = tuple(lent for lent in devices if lent in self._away)
-        return Release(self._record.owner, names, tuple(self._notes), not away), away
+        fell_back = sum(
+            result.name != lent.home.link.name for lent, result in settled if result is not None
+        )
+        notes = tuple(self._notes)
+        return Release(self._record.owner, names, notes, not away, fell_back), away
 
     def _fetched(self, lent: Lent) -> Link | None:
         """The link on the host; None when it is lost or still away."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_netdev.core.engine import Injector
 from cni_netdev.core.errors import (
     CannotApply,
     DeviceHeld,
@@ -16,33 +15,29 @@ from cni_netdev.core.errors import (
     LockTimeout,
     NetdevError,
     NetnsError,
+    OutOfTime,
     PolicyRefused,
     RequestError,
 )
-from cni_netdev.core.model import (
-    IFF_UP,
-    Address,
-    DeviceRequest,
-    LinkSettings,
-    Neighbour,
-    Owner,
-    Qdisc,
-    Route,
-    RouteRequest,
-    Selector,
+from cni_netdev.core.model import Address, DeviceRequest, Owner, Route
+from tests.fakes import HOST, Killed, World
+from tests.workbench import (
+    FULL,
+    NO_POLICY,
+    OTHER,
+    OTHER_PATH,
+    OWNER,
+    PATH,
+    POD,
+    Bench,
+    configured,
+    new_bench,
+    request,
+    tamper,
 )
-from cni_netdev.core.policy import Pod, parse_policy
-from tests.fakes import HOST, FakeJournal, FakeKernel, FakeLink, Killed, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-OWNER = Owner("cni", "net", "c1", "eth0")
-OTHER = Owner("cni", "net", "c2", "eth0")
-PATH, OTHER_PATH = "/run/netns/pod", "/run/netns/other"
-NO_POLICY = parse_policy({}, "policy")
-POD = Pod(None, None, None)
-
 
 CODES = (
     errno.EBUSY,
@@ -53,72 +48,6 @@ CODES = (
     errno.ENOSPC,
     errno.EINTR,
     errno.ENOBUFS,
-)
-
-
-class Bench(NamedTuple):
-    """A host with two configured links, and two pods."""
-
-    world: World
-    kernel: FakeKernel
-    journal: FakeJournal
-    engine: Injector
-    first: FakeLink
-    second: FakeLink
-
-    def attach(self, *requests: DeviceRequest, owner: Owner = OWNER, path: str = PATH) -> None:
-        self.engine.attach(owner, path, requests, NO_POLICY, POD)
-
-    def at_home(self) -> tuple[object, ...]:
-        """Everything of both links, which must be on the host."""
-        for fake in (self.first, self.second):
-            assert fake.ifindex in self.world.namespaces[self.world.host]
-        return (self.first.everything(), self.second.everything())
-
-    def nothing_left(self) -> None:
-        assert not self.journal.kept
-        assert not self.journal.pins
-        assert not self.journal.locks
-
-
-def configured(world: World, name: str, number: int) -> FakeLink:
-    mac = f"02:00:00:00:01:{number:02x}"
-    settings = LinkSettings(name, 1400, mac, "uplink B", 500, 3, 0x1000 | IFF_UP | 0x100)
-    fake = world.add_link(name, settings=settings, altnames=(f"{name}-alt",))
-    fake.addresses = [
-        Address(2, f"10.0.{number}.1", 24, label=f"{name}:x"),
-        Address(2, f"10.0.{number}.2", 24),
-        Address(10, f"fd00:{number}::2", 64),
-        Address(10, f"fd00:{number}::1", 64),
-    ]
-    fake.routes = [Route(2, f"172.{number}.0.0/16", gateway=f"10.0.{number}.254", priority=5)]
-    fake.neighbours = [Neighbour(2, f"10.0.{number}.9", "02:00:00:00:00:09", 0x80, 0)]
-    fake.sysctls["ipv4/conf/rp_filter"] = "2"
-    fake.qdiscs = [Qdisc("fq", 0x80010000, 0xFFFFFFFF, "")]
-    return fake
-
-
-@pytest.fixture
-def bench() -> Bench:
-    world = World()
-    world.add_namespace(PATH)
-    world.add_namespace(OTHER_PATH)
-    kernel, journal = FakeKernel(world), FakeJournal(world)
-    first, second = configured(world, "eth1", 1), configured(world, "eth2", 2)
-    return Bench(world, kernel, journal, Injector(kernel, journal), first, second)
-
-
-def request(name: str = "eth1", **wishes: object) -> DeviceRequest:
-    plain = DeviceRequest(Selector("name", name), where="devices[0]")
-    return plain._replace(**wishes)  # type: ignore[arg-type]
-
-
-FULL = request(
-    new_name="net1",
-    addresses=("192.168.2.2/24", "fd99::2/64"),
-    mtu=1300,
-    mac="02:aa:00:00:00:01",
-    routes=(RouteRequest("10.9.0.0/16", gw="192.168.2.1"),),
 )
 
 
@@ -284,16 +213,6 @@ def test_detach_after_the_namespace_is_gone(bench: Bench) -> None:
     assert len(bench.world.namespaces) == 2
 
 
-def tamper(fake: FakeLink) -> None:
-    """All that a pod with CAP_NET_ADMIN can do to a link."""
-    settings = fake.link.settings._replace(
-        name="mine", mtu=9000, mac="02:bb:00:00:00:01", alias="eth0", flags=0x200, txqlen=1, group=9
-    )
-    fake.link = fake.link._replace(settings=settings, altnames=("evil", "eth2"), xdp=(("skb", 7),))
-    fake.tcx = [("ingress", 8)]
-    fake.addresses = [Address(2, "6.6.6.6", 32)]
-
-
 def test_what_the_pod_did_to_the_link_is_undone(bench: Bench) -> None:
     before = bench.at_home()
     bench.attach(FULL)
@@ -320,6 +239,7 @@ def test_a_taken_home_name_gives_a_fall_back_and_says_so(bench: Bench) -> None:
     release = bench.engine.detach(OWNER.key)
     assert release is not None
     assert release.devices == ("eth1_0",)
+    assert release.fell_back == 1
     assert "came home as eth1_0" in release.notes[0]
     assert release.complete
     assert thief.link.name == "eth1"
@@ -327,6 +247,19 @@ def test_a_taken_home_name_gives_a_fall_back_and_says_so(bench: Bench) -> None:
         bench.first.link.settings._replace(name="eth1")
         == configured(World(), "eth1", 1).link.settings
     )
+
+
+def test_how_many_came_home_under_another_name_is_counted(bench: Bench) -> None:
+    bench.attach(request("eth1", new_name="a"), request("eth2", new_name="b"))
+    tamper(bench.first)
+    bench.world.add_link("eth2")
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.devices, release.fell_back) == (("eth1", "eth2_0"), 1)
+    bench.attach(request("eth1"))
+    again = bench.engine.detach(OWNER.key)
+    assert again is not None
+    assert again.fell_back == 0
 
 
 def test_an_address_that_moved_on_is_not_taken_back(bench: Bench) -> None:
@@ -406,7 +339,7 @@ def test_a_move_home_that_is_refused_keeps_the_record_and_is_retried(bench: Benc
 def test_each_change_of_detach_refused_once_is_tried_again(code: int) -> None:
     _, detached = events_of_attach_and_detach()
     for number in range(2, detached - 1):  # the journal's come first and last
-        bench = bench_anew()
+        bench = new_bench()
         before = bench.at_home()
         bench.attach(*both())
         tamper(bench.first)
@@ -536,27 +469,127 @@ def count(bench: Bench, act: Callable[[], object]) -> int:
 
 
 def events_of_attach_and_detach() -> tuple[int, int]:
-    bench = bench_anew()
+    bench = new_bench()
     attached = count(bench, lambda: bench.attach(*both()))
     tamper(bench.first)
     return attached, count(bench, lambda: bench.engine.detach(OWNER.key))
-
-
-def bench_anew() -> Bench:
-    return bench.__wrapped__()  # type: ignore[attr-defined, no-any-return]
 
 
 def test_each_change_of_attach_failing_rolls_the_whole_list_back() -> None:
     attached, _ = events_of_attach_and_detach()
     for number in range(2, attached):  # 1 and the last are the journal's
         for code in CODES:
-            bench = bench_anew()
+            bench = new_bench()
             before = bench.at_home()
             bench.world.fail_at(number, code)
             with pytest.raises((CannotApply, KernelRefused)):
                 bench.attach(*both())
             assert bench.at_home() == before, (number, code, bench.world.events)
             bench.nothing_left()
+
+
+class Clock:
+    """An ``in_time`` whose time is up at the n-th call; 0 is never."""
+
+    def __init__(self, limit: int = 0, error: Exception | None = None) -> None:
+        self.calls = 0
+        self._limit = limit
+        self._error = error or OutOfTime("too late")
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self._limit:
+            raise self._error
+
+
+def attach_within(bench: Bench, clock: Callable[[], None]) -> None:
+    bench.engine.attach(OWNER, PATH, both(), NO_POLICY, POD, in_time=clock)
+
+
+def test_the_time_is_looked_at_before_each_step_and_before_success(bench: Bench) -> None:
+    attach_within(bench, lambda: bench.world.event("look"))
+    intent, pin, *steps = bench.world.events
+    assert (intent, pin) == ("journal write", "pin")
+    assert set(steps[::2]) == {"look"}
+    assert "look" not in steps[1::2]
+    assert steps[-1] == "journal write"
+    assert len(steps) // 2 > len(both()) + 2
+
+
+@pytest.mark.parametrize("error", [OutOfTime("too late"), ValueError("not ours")])
+def test_whenever_the_time_is_up_everything_is_undone(error: Exception) -> None:
+    whole = Clock()
+    attach_within(new_bench(), whole)
+    for number in range(1, whole.calls + 1):
+        bench, clock = new_bench(), Clock(number, error)
+        before = bench.at_home()
+        with pytest.raises(type(error)):
+            attach_within(bench, clock)
+        assert clock.calls == number
+        assert bench.at_home() == before, (number, bench.world.events)
+        assert not bench.world.namespaces[bench.world.paths[PATH]]
+        bench.nothing_left()
+        attach_within(bench, Clock())
+        assert bench.journal.kept[OWNER.key].complete
+
+
+def test_what_stands_already_needs_no_time(bench: Bench) -> None:
+    bench.attach(*both())
+    attach_within(bench, Clock(1))
+    assert bench.journal.kept[OWNER.key].complete
+
+
+def test_a_link_that_cannot_come_home_in_time_stays_on_record(bench: Bench) -> None:
+    before = bench.at_home()
+
+    def too_late() -> None:
+        if bench.first.link.name == "net1":
+            for number in (1, 2, 3):  # the tries of its move home
+                bench.world.fail_at(number, errno.EBUSY)
+            raise OutOfTime("too late")
+
+    with pytest.raises(OutOfTime) as caught:
+        bench.engine.attach(OWNER, PATH, (FULL,), NO_POLICY, POD, in_time=too_late)
+    assert "eth1 is still away" in (caught.value.details or "")
+    assert not bench.journal.kept[OWNER.key].complete
+    bench.engine.recover()
+    assert bench.at_home() == before
+    bench.nothing_left()
+
+
+def test_what_is_held_is_counted_by_devices(bench: Bench) -> None:
+    assert bench.engine.held() == 0
+    bench.attach(*both())
+    bench.world.add_link("eth3")
+    bench.attach(request("eth3"), owner=OTHER, path=OTHER_PATH)
+    assert bench.engine.held() == 3
+    bench.engine.detach(OWNER.key)
+    assert bench.engine.held() == 1
+
+
+def test_whose_records_there_are(bench: Bench) -> None:
+    nri = Owner("nri", "", "c2", "")
+    bench.attach(*both())
+    assert bench.engine.sandboxes("nri") == frozenset()
+    bench.world.add_link("eth3")
+    bench.attach(request("eth3"), owner=nri, path=OTHER_PATH)
+    assert bench.engine.sandboxes("nri") == {"c2"}
+    assert bench.engine.sandboxes("cni") == {"c1"}
+    assert [bench.engine.has(each.key) for each in (OWNER, OTHER, nri)] == [True, False, True]
+    bench.journal.kept[nri.key] = bench.journal.kept[nri.key]._replace(complete=False)
+    assert bench.engine.has(nri.key)
+    bench.engine.detach(nri.key)
+    assert not bench.engine.has(nri.key)
+    assert bench.engine.sandboxes("nri") == frozenset()
+
+
+def test_what_a_sandbox_misses_is_told_by_its_records(bench: Bench) -> None:
+    asked = (FULL._replace(source="annotation", where="[0]"), request("eth2"))
+    assert bench.engine.missing("c1", asked) == ("name 'eth1'", "name 'eth2'")
+    bench.attach(FULL)
+    assert bench.engine.missing("c1", asked) == ("name 'eth2'",)
+    bench.kernel.boot_id = "another-boot"
+    assert bench.engine.missing("c1", asked) == ("name 'eth1'", "name 'eth2'")
 
 
 def end_the_pod(bench: Bench) -> None:
@@ -576,7 +609,7 @@ RECOVERIES: list[Callable[[Bench], object]] = [
 def test_killed_at_each_step_of_attach(recovery: Callable[[Bench], object]) -> None:
     attached, _ = events_of_attach_and_detach()
     for number in range(1, attached + 1):
-        bench = bench_anew()
+        bench = new_bench()
         before = bench.at_home()
         bench.world.kill_at(number)
         with pytest.raises(Killed):
@@ -591,7 +624,7 @@ def test_killed_at_each_step_of_attach(recovery: Callable[[Bench], object]) -> N
 def test_killed_at_each_step_of_detach(recovery: Callable[[Bench], object]) -> None:
     _, detached = events_of_attach_and_detach()
     for number in range(1, detached + 1):
-        bench = bench_anew()
+        bench = new_bench()
         before = bench.at_home()
         bench.attach(*both())
         tamper(bench.first)

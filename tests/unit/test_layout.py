@@ -25,7 +25,6 @@ TESTED_BY = {
     "steps": "plan",
     "values": "devices, with the table of bad inputs",
     "locate": "engine, kernel/test_restore",
-    "recover": "engine, kernel/test_restore",
     "qdisc": "kernel/test_restore",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",
@@ -78,7 +77,11 @@ def test_one_module_imports_pyroute2() -> None:
 def test_the_engines_logic_is_free_of_input_and_output() -> None:
     pure = (
         "engine",
+        "adopt",
+        "holdings",
+        "pinning",
         "plan",
+        "recover",
         "restore",
         "execute",
         "compare",
