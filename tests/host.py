@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,19 @@ def _call(function: str, *arguments: object) -> None:
     if getattr(_LIBC, function)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{function}: {os.strerror(number)}; tests of the kernel need root")
+
+
+def _return(fd: int) -> None:
+    """Into the namespace open at ``fd``.
+
+    EINVAL: a thread that was joined is still ending in the kernel, and shares our directory.
+    """
+    for _ in range(100):
+        with suppress(OSError):
+            _call("setns", fd, 0)
+            return
+        time.sleep(0.01)
+    _call("setns", fd, 0)
 
 
 def _mount(kind: str, target: str) -> None:
@@ -141,7 +155,7 @@ class Host:
             yield cls(directory)
         finally:
             for fd in home:
-                _call("setns", fd, 0)
+                _return(fd)
                 os.close(fd)
             os.chdir(place)
 

