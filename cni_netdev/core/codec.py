@@ -2,7 +2,7 @@
 
     {"version": 1, "record": {"owner": {...}, "devices": [...], ...}}
 
-Objects carry the model's field names, so that `cat` tells what a record says.  A field that a
+Objects carry the model's field names, so that `jq` tells what a record says.  A field that a
 later version adds gets a default in the model and is then missing from older texts; anything else
 that does not fit raises RecordUnreadable, never a record that is half right.
 """
@@ -30,8 +30,8 @@ class _Shape(NamedTuple):
 
 
 def encode(record: model.Record) -> str:
-    """The record's text, one line for each top-level part to be read by people."""
-    return json.dumps({"version": VERSION, "record": _object(record)}, indent=1) + "\n"
+    """The record's text, on one line: with an indent json would not use its C encoder."""
+    return json.dumps({"version": VERSION, "record": _object(record)}) + "\n"
 
 
 def decode(text: str) -> model.Record:

@@ -51,7 +51,7 @@ class FileJournal:
         # One place for each mount namespace: to remove a mount point or what looks like an
         # unused one here would unmount it in every other.
         self._mount_namespace = os.stat("/proc/thread-self/ns/mnt").st_ino
-        self._pins = Pins(f"{self._directory}/pins-{self._mount_namespace}")
+        self._pins = Pins(f"{self._directory}/{_pins(self._mount_namespace)}")
         self._lock_timeout = lock_timeout
         self._known: dict[str, tuple[tuple[int, int, int], Record]] = {}
 
@@ -195,6 +195,13 @@ class FileJournal:
     def pinned(self, key: Key) -> str | None:
         return self._pins.path(self._name(key))
 
+    def pinned_elsewhere(self, key: Key, mount_namespace: int) -> bool:
+        from cni_netdev.core import processes
+
+        if mount_namespace in (0, self._mount_namespace):
+            return False
+        return processes.mounted_in(mount_namespace, f"/{_pins(mount_namespace)}/{self._name(key)}")
+
     def unpin(self, key: Key) -> None:
         self._pins.drop(self._name(key), self.lock("pins"))
 
@@ -233,6 +240,10 @@ class FileJournal:
         if len(name) > _LONGEST_NAME:
             raise StateError(f"container id {key[1][:40]}... is too long for the name of a record")
         return name
+
+
+def _pins(mount_namespace: int) -> str:
+    return f"pins-{mount_namespace}"
 
 
 def _quoted(text: str) -> str:

@@ -78,7 +78,7 @@ class Locator:
         if bus and self._host.has_bus(bus):
             raise NetdevError(f"device {bus} is there, but its link is in no namespace seen here")
         pinned_in = self._record.pinned_in
-        if pinned_in not in (0, self._journal.mount_namespace):
+        if self._journal.pinned_elsewhere(self._record.owner.key, pinned_in):
             raise NetdevError(
                 f"its namespace is pinned in mount namespace {pinned_in}, the runtime's: "
                 "run this there"

@@ -186,6 +186,9 @@ class Journal(Protocol):
     def pinned(self, key: Key) -> str | None:
         """The path of the record's pin, if it is there."""
 
+    def pinned_elsewhere(self, key: Key, mount_namespace: int) -> bool:
+        """Whether its pin may be in that other mount namespace; when in doubt, yes."""
+
     def unpin(self, key: Key) -> None:
         """Let it go; nothing happens when there is none."""
 

@@ -1,4 +1,4 @@
-"""Which namespaces running processes are in, by /proc.
+"""Which namespaces running processes are in, and what is mounted there, by /proc.
 
 Only a complete scan can say that nobody is inside: a container without hostPID or
 CAP_SYS_PTRACE sees some processes or none, and then the answer is ``unknown``.
@@ -73,6 +73,29 @@ def namespaces(
         yield netns.Handle(fd, cookie)
 
 
+def mounted_in(mount_namespace: int, ending: str) -> bool:
+    """Whether something is mounted at a path with this ending in another mount namespace.
+
+    mount_namespace: its inode.  When that cannot be told the answer is yes.
+    """
+    refused = False
+    for task in _tasks():
+        try:
+            inside = os.stat(f"{task}/ns/mnt").st_ino == mount_namespace
+            if inside and _is_mounted(f"{task}/mountinfo", ending):
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        except OSError:
+            refused = True
+    return refused or not netns.sees_the_kernels_threads()
+
+
+def _is_mounted(table: str, ending: str) -> bool:
+    with open(table, encoding="utf-8", errors="surrogateescape") as file:
+        return any(line.split()[4].endswith(ending) for line in file)
+
+
 def _mounted_files() -> Iterator[str]:
     """The network namespaces in this mount namespace's table (proc_pid_mountinfo(5))."""
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -83,7 +106,12 @@ def _mounted_files() -> Iterator[str]:
 
 
 def _namespace_files() -> Iterator[str]:
-    """One for each thread of each process.
+    """One for each thread of each process."""
+    return (f"{task}/ns/net" for task in _tasks())
+
+
+def _tasks() -> Iterator[str]:
+    """The directory of each thread of each process.
 
     The machine's init is left out: it is never in a pod, and hardened systems let nobody look.
     """
@@ -97,4 +125,4 @@ def _namespace_files() -> Iterator[str]:
         except OSError:
             threads = [pid]
         for thread in threads:
-            yield f"{tasks}/{thread}/ns/net"
+            yield f"{tasks}/{thread}"

@@ -6,11 +6,15 @@ list of them, so that a kernel's new one is kept too.
 
 from __future__ import annotations
 
+import errno
 import os
+from functools import cache
 
+from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
 
-_ROOT = "/proc/sys/net"
+_PROC = "/proc"
+_ROOT = f"{_PROC}/sys/net"
 _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 # The same value in coarser units beside its `_ms` twin.
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
@@ -54,10 +58,26 @@ def write(name: str, key: str, value: str) -> None:
     group, _, entry = key.rpartition("/")
     path = f"{_ROOT}/{group}/{name}/{entry}"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = _open_to_write(path)
         try:
             os.write(fd, value.encode(errors="surrogateescape"))
         finally:
             os.close(fd)
     except OSError as error:
         raise KernelRefused(f"set sysctl {key} of {name} to {value}", error.errno or 0) from error
+
+
+def _open_to_write(path: str) -> int:
+    """Also in a container whose /proc/sys is mounted read-only: by a proc that nobody else sees."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    return os.open(path.removeprefix(f"{_PROC}/"), flags, dir_fd=_own_proc())
+
+
+@cache
+def _own_proc() -> int:
+    return libc.detached_mount("proc")

@@ -13,8 +13,6 @@ from typing import NamedTuple
 from cni_netdev.core import libc
 from cni_netdev.core.errors import NetdevError
 
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every architecture
-_CLOEXEC, _CMD_CREATE = 1, 6
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _UPPER = "upper_"
 _TRIES = 200
@@ -29,12 +27,7 @@ class SysView(NamedTuple):
     def of_current_namespace(cls) -> SysView:
         """The tree as the calling thread's namespace sees it.  Raises NetdevError."""
         try:
-            context = libc.syscall(_FSOPEN, b"sysfs", _CLOEXEC)
-            try:
-                libc.syscall(_FSCONFIG, context, _CMD_CREATE, None, None, 0)
-                return cls(libc.syscall(_FSMOUNT, context, _CLOEXEC, 0))
-            finally:
-                os.close(context)
+            return cls(libc.detached_mount("sysfs"))
         except OSError as error:
             raise NetdevError(
                 f"sysfs of a namespace cannot be mounted: {error.strerror}",

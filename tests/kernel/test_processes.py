@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,24 @@ def test_a_process_that_sees_not_all_others_knows_nothing(
     handle = netns.open_namespace(host.pod().path)
     mocker.patch.object(netns, "sees_the_kernels_threads", return_value=False)
     assert processes.occupancy(handle.cookie) == "unknown"
+
+
+def test_what_is_mounted_in_another_mount_namespace(host: Host, mocker: MockerFixture) -> None:
+    place = host.directory / "place"
+    place.mkdir()
+    shell = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs x {place}; echo ready; read x"]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        there = os.stat(f"/proc/{child.pid}/ns/mnt").st_ino
+        here = os.stat("/proc/self/ns/mnt").st_ino
+        assert processes.mounted_in(there, "/place")
+        assert not processes.mounted_in(there, "/other")
+        assert not processes.mounted_in(here, "/place")
+        child.communicate(b"go\n")
+    assert not processes.mounted_in(there, "/place")
+    mocker.patch.object(netns, "sees_the_kernels_threads", return_value=False)
+    assert processes.mounted_in(there, "/place"), "in doubt"
 
 
 def test_no_descriptor_is_left_open(host: Host) -> None:

@@ -173,3 +173,22 @@ def test_a_pin_that_is_half_made_goes_with_its_record(
     with pytest.raises(StateError):
         Pinning(bench.kernel, bench.journal).keep(record, bench.kernel.open(PATH))
     bench.nothing_left()
+
+
+@pytest.mark.parametrize("old_one_lives", [True, False])
+def test_a_pod_that_ended_while_nothing_was_pinned_is_lost_unless_a_pin_may_be_elsewhere(
+    bench: Bench, *, old_one_lives: bool
+) -> None:
+    bench.attach(FULL)
+    bench.journal.enter_new_mount_namespace()
+    if old_one_lives:
+        bench.journal.living_mount_namespaces.add(1)
+    bench.world.remove_path(PATH)
+    (release,) = bench.engine.recover()
+    assert release.complete is not old_one_lives
+    if old_one_lives:
+        assert "pinned in mount namespace 1, the runtime's: run this there" in release.notes[0]
+        assert bench.journal.kept
+    else:
+        assert release.notes == ("eth1 is lost: it is neither on the host nor in the pod",)
+        assert not bench.journal.kept
