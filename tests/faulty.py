@@ -7,6 +7,11 @@ and the pins.  Environment variables, which cnitool passes on, choose the event:
 NETDEV_KILL_AT=n:before or n:after    SIGKILL around the n-th event
 NETDEV_FAIL_AT=n:ERRNO                the n-th netlink message is refused instead of sent
 NETDEV_TRACE=file                     a line for each event, to count them
+NETDEV_PAUSE_AT=n:FIFO                before the n-th event: make FIFO.held, wait for a reader
+NETDEV_SLOW=seconds                   each move takes so much longer
+
+``nri_plugin`` makes the same of the NRI plugin, where NETDEV_DURING=attach or detach names the call
+of the engine in which events are counted; outside of it nothing happens.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +40,30 @@ entry()
 """
 
 
+_NRI_PLUGIN = """\
+#!{python}
+import sys
+
+sys.path[1:1] = {paths!r}
+from tests.faulty import patch_during
+
+patch_during()
+from nri_plugin.main import entry
+
+entry()
+"""
+
+
+def nri_plugin(directory: Path) -> Path:
+    """Write the executable; gives its path."""
+    from cni_netdev import install as real
+
+    target = directory / "faulty-injector"
+    target.write_text(_NRI_PLUGIN.format(python=sys.executable, paths=real._library_paths()))
+    target.chmod(0o755)
+    return target
+
+
 def install(bin_dir: Path) -> None:
     """Replace the plugin in ``bin_dir``."""
     from cni_netdev import install as real
@@ -49,12 +79,22 @@ class _Events:
 
     def __init__(self) -> None:
         self.count = 0
+        self.on = True
+        self.slow = float(os.environ.get("NETDEV_SLOW", "0"))
+        self.pause_at, _, self.fifo = os.environ.get("NETDEV_PAUSE_AT", "0:").partition(":")
         self.kill_at, _, self.when = os.environ.get("NETDEV_KILL_AT", "0:").partition(":")
         self.fail_at, _, self.errno = os.environ.get("NETDEV_FAIL_AT", "0:").partition(":")
         self.trace = os.environ.get("NETDEV_TRACE")
 
     def around(self, what: str, act: Callable[[], Any]) -> Any:
+        if not self.on:
+            return act()
         self.count += 1
+        if str(self.count) == self.pause_at:
+            os.close(os.open(f"{self.fifo}.held", os.O_CREAT))
+            os.close(os.open(self.fifo, os.O_WRONLY))
+        if self.slow and what.startswith("netlink move"):
+            time.sleep(self.slow)
         if self.trace:
             with open(self.trace, "a", encoding="utf-8") as file:
                 file.write(f"{what}\n")
@@ -72,7 +112,28 @@ class _Events:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def patch() -> None:
+def patch_during() -> None:
+    """Put the events in front of the seams, for the time of one of the engine's calls."""
+    from cni_netdev.core.engine import Injector
+
+    events = patch()
+    events.on = False
+    name = os.environ.get("NETDEV_DURING", "attach")
+    setattr(Injector, name, _counting(getattr(Injector, name), events))
+
+
+def _counting(real: Any, events: _Events) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        events.on = True
+        try:
+            return real(*arguments, **keywords)
+        finally:
+            events.on = False
+
+    return call
+
+
+def patch() -> _Events:
     """Put the events in front of the seams."""
     from cni_netdev.core.journal import FileJournal
     from cni_netdev.core.netlink import Connection
@@ -88,6 +149,7 @@ def patch() -> None:
         _count(FileJournal, name, events)
     for name in ("rename", "unlink"):
         _count(os, name, events)
+    return events
 
 
 def _count(owner: Any, name: str, events: _Events) -> None:

@@ -57,7 +57,7 @@ system_tools() {
 
 python_packages() {
     local sum
-    sum=$(cat requirements.lock pyproject.toml | sha256sum)
+    sum=$(cat requirements.lock pyproject.toml nri_plugin/proto/generate.py nri_plugin/proto/*.proto | sha256sum)
     if [ -x .venv/bin/python ] && done_for venv "$sum"; then return; fi
     say "making .venv with $("$python" --version) from requirements.lock"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -114,6 +114,7 @@ build_peers() (
     CGO_ENABLED=1 "$1" install "${flags[@]}" github.com/opencontainers/runc
     "$1" build "${flags[@]}" -o "$2/cri" ./cri
     "$1" build "${flags[@]}" -o "$2/nri-runtime" ./runtime
+    "$1" build "${flags[@]}" -o "$2/nri-go-way" ./goway
 )
 
 mkdir -p "$build"

@@ -1,0 +1,141 @@
+"""The plugin's life: one connection after the other, and a look at the records in between."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cni_netdev.core.errors import NetdevError
+from nri_plugin.session import Session
+from nri_plugin.transport import Connection, adopt, connect
+from nri_plugin.watch import LinkWatch
+
+if TYPE_CHECKING:
+    from nri_plugin.assembly import Assembly
+    from nri_plugin.identity import Identity
+    from nri_plugin.logs import Log
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between tries to connect
+_LOOK_SECONDS = 5.0
+_SETTLE_SECONDS = 0.2  # a pod's end is several link events
+
+
+class Service:
+    """Keeps a connection to the runtime, and looks after the records meanwhile."""
+
+    def __init__(self, who: Identity, path: str, assembly: Assembly, log: Log) -> None:
+        self._who = who
+        self._path = path
+        self._assembly = assembly
+        self._log = log
+        self._worker = ThreadPoolExecutor(1, "worker")
+        self._trouble = ""
+        self._look: asyncio.Future[None] | None = None
+        self._settling: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; what was begun is finished first.
+
+        A launched plugin also ends with its connection.
+        """
+        loop = asyncio.get_running_loop()
+        serving = asyncio.current_task()
+        assert serving is not None  # noqa: S101 - a coroutine runs in a task
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, serving.cancel)
+        watch = self._watch(loop)
+        await self._warm(loop)
+        looking = loop.create_task(self._look_now_and_then())
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            self._log.info("stopped by a signal")
+        finally:
+            looking.cancel()
+            if watch is not None:
+                loop.remove_reader(watch)
+                watch.close()
+            self._worker.shutdown()
+
+    async def _warm(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            await loop.run_in_executor(self._worker, self._assembly.warm)
+        except NetdevError as error:
+            self._log.error("links cannot be looked at", error=error, details=error.details)
+
+    async def _serve(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            if await self._connection():
+                pause = _FIRST_PAUSE
+            if self._who.descriptor is not None:
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread load
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connection(self) -> bool:
+        """One of them, from beginning to end; whether it came to be of use."""
+        useful = False
+
+        def ready() -> None:
+            nonlocal useful
+            useful = True
+            self._assembly.metrics.ready(True)
+
+        try:
+            descriptor = self._who.descriptor
+            streams = await (connect(self._path) if descriptor is None else adopt(descriptor))
+        except OSError as error:
+            self._tell_once(str(error))
+            return False
+        self._trouble = ""
+        session = Session(self._who.name, self._who.idx)
+        connection = Connection(session, self._worker, self._assembly.configure, self._log, ready)
+        try:
+            reason = await connection.run(*streams)
+        finally:
+            self._assembly.metrics.ready(False)
+        self._log.warn("connection ended", reason=reason)
+        self._assembly.metrics.reconnected()
+        return useful
+
+    def _tell_once(self, trouble: str) -> None:
+        """The same is not told at every try."""
+        tell = self._log.debug if trouble == self._trouble else self._log.warn
+        tell("no connection to the runtime, trying on", socket=self._path, error=trouble)
+        self._trouble = trouble
+
+    # --- looking after the records -----------------------------------------------------------
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> LinkWatch | None:
+        try:
+            watch = LinkWatch()
+        except OSError as error:
+            self._log.warn("link events cannot be had; dead pods are noticed later", error=error)
+            return None
+        loop.add_reader(watch, self._link_changed, watch)
+        return watch
+
+    def _link_changed(self, watch: LinkWatch) -> None:
+        watch.drain()
+        if self._settling is None:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(_SETTLE_SECONDS, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
+        self._look_after()
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            self._assembly.metrics.alive()
+            self._look_after()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _look_after(self) -> None:
+        if self._look is None or self._look.done():
+            handlers, loop = self._assembly.handlers, asyncio.get_running_loop()
+            self._look = loop.run_in_executor(self._worker, handlers.look_after)

@@ -1,0 +1,34 @@
+"""From the core's errors to the status that a runtime is told; pure."""
+
+from __future__ import annotations
+
+from cni_netdev.core.errors import NetdevError
+from nri_plugin.errors import Code, Refusal
+
+CODES = {
+    "RequestError": Code.INVALID_ARGUMENT,
+    "NetnsError": Code.INVALID_ARGUMENT,
+    "DeviceNotFound": Code.NOT_FOUND,
+    "PolicyRefused": Code.PERMISSION_DENIED,
+    "DeviceHeld": Code.FAILED_PRECONDITION,
+    "CannotApply": Code.FAILED_PRECONDITION,
+    "KernelRefused": Code.INTERNAL,
+    "LockTimeout": Code.ABORTED,
+    "OutOfTime": Code.DEADLINE_EXCEEDED,
+    "StateError": Code.UNAVAILABLE,
+    "RecordUnreadable": Code.UNAVAILABLE,
+    "NetdevError": Code.INTERNAL,
+}
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What the runtime gets; it shows the message to whoever starts the pod."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, NetdevError):
+        text = f"{error.message} ({error.details})" if error.details else error.message
+        return Refusal(CODES[type(error).__name__], f"network device injector: {text}")
+    return Refusal(
+        Code.INTERNAL,
+        f"network device injector: {type(error).__name__}: {error}; a fault of ours, please report",
+    )
