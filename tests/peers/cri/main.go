@@ -67,6 +67,7 @@ type request struct {
 	Env       []string        `json:"env"`       // create: KEY=VALUE
 	Mounts    []mount         `json:"mounts"`    // create
 	Security  security        `json:"security"`  // create
+	LogPath   string          `json:"logPath"`   // create: below the pod's logDirectory
 	Container string          `json:"container"` // exec
 	Timeout   float64         `json:"timeout"`   // seconds that the RPC may take
 }
@@ -171,6 +172,7 @@ func create(ctx context.Context, c *client, r *request) (answer, error) {
 			Labels:      r.Labels,
 			Envs:        r.envs(),
 			Mounts:      r.mounts(),
+			LogPath:     r.LogPath,
 			Linux:       &cri.LinuxContainerConfig{SecurityContext: r.security()},
 		},
 	})

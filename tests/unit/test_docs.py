@@ -1,0 +1,81 @@
+"""docs/nri.md names what there is: flags, keys, metrics, statuses, log lines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from nri_plugin.errors import Code
+from nri_plugin.main import cli
+from nri_plugin.prometheus import PrometheusMetrics
+from nri_plugin.statuses import CODES
+
+if TYPE_CHECKING:
+    import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+TEXT = (ROOT / "docs" / "nri.md").read_text()
+
+
+def table(title: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its own head."""
+    rows = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0].splitlines()
+    lines = [row for row in rows if row.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def named(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_status_is_there() -> None:
+    told = {name: row[1] for row in table("What a pod is told") for name in named(row[0])}
+    assert told == {name: Code(code).name for name, code in CODES.items()}
+
+
+def test_every_flag_is_there() -> None:
+    told = {name for row in table("Flags and configuration") for name in named(row[0])}
+    short = {min(option.opts, key=len) for option in cli.params}
+    assert told == {*short, "-help"}
+
+
+def test_every_key_is_there() -> None:
+    told = {name for row in table("Flags and configuration") for name in named(row[1])}
+    source = (ROOT / "nri_plugin" / "config.py").read_text()
+    keys = set(re.findall(r'take\("(\w+)"', source))
+    nested = {"level", "format", "file"}
+    assert told == {f"log.{key}" if key in nested else key for key in keys}
+
+
+def test_every_metric_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    registries: list[CollectorRegistry] = []
+
+    class Kept(CollectorRegistry):
+        def __init__(self) -> None:
+            super().__init__()
+            registries.append(self)
+
+    monkeypatch.setattr("nri_plugin.prometheus.CollectorRegistry", Kept)
+    PrometheusMetrics()
+    found = {
+        f"{each.name}_total" if each.type == "counter" else each.name
+        for each in registries[0].collect()
+        if each.name.startswith("netdev_")
+    }
+    assert {name for row in table("Metrics") for name in named(row[0])} == found
+    types = {name: row[1] for row in table("Metrics") for name in named(row[0])}
+    assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items())
+
+
+def test_every_line_that_it_tells_of_is_logged() -> None:
+    sources = "\n".join(
+        path.read_text()
+        for package in ("nri_plugin", "cni_netdev/core")
+        for path in (ROOT / package).glob("*.py")
+    )
+    for row in table("What it logs"):
+        for message in named(row[0]):
+            assert message.strip(". :").removeprefix("... ") in sources
