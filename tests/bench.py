@@ -1,7 +1,7 @@
 """Whole-process timings of the plugin beside its peers, as ratios of medians from one run.
 
 `python -m tests.bench` runs everything and writes docs/performance.md; `python -m tests.bench
-one` (many, links, passthrough) runs and prints one part.  Contenders take turns, so that a
+one` (many, links, passthrough, nri) runs and prints one part.  Contenders take turns, so that a
 machine that slows down slows all of them.  Milliseconds say something about this machine only.
 """
 
@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.host import ROOT, Host, Pod
+from tests.host import PEERS, ROOT, Host, Pod
+from tests.injector import KEY, NriPlugin
+from tests.nri_runtime import GoRuntime, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -230,11 +233,61 @@ def pass_through(host: Host) -> list[str]:
     return table("A pod that asks for nothing", "loopback ADD", rows)
 
 
-def table(title: str, against: str, rows: Sequence[Row]) -> list[str]:
+def nri(host: Host) -> list[str]:
+    """One device and none by NRI, timed by Go's runtime side around its call to the plugins."""
+    inside, home = host.pod("pod"), f"/proc/{os.getpid()}/ns/net"
+    for number in range(3):
+        host.veth(f"nic{number}")
+    asks = {KEY: "- {name: nic0, new_name: eth33, address: 192.168.2.2, prefix: 24}"}
+    go_way = [str(PEERS / "nri-go-way"), "-link", "nic1", "-as", "eth44"]
+    ours, theirs, nobody = (host.directory / name for name in ("ours", "theirs", "nobody"))
+    with ExitStack() as stack:
+        runtimes = {}
+        for place in (ours, theirs, nobody):
+            place.mkdir()
+            runtimes[place] = stack.enter_context(GoRuntime(place))
+        stack.enter_context(NriPlugin(host, runtimes[ours].socket))
+        socket = str(runtimes[theirs].socket)
+        peer = subprocess.Popen([*go_way, "-socket", socket], stderr=subprocess.DEVNULL)
+        stack.callback(peer.wait)
+        stack.callback(peer.terminate)
+        for place in (ours, theirs):
+            runtimes[place].wait_for("plugins", count=1)
+
+        def ms(place: Path, op: str, annotations: dict[str, str]) -> float:
+            one = pod("bench", annotations, netns=inside.path)
+            return float(runtimes[place].do(op, pod=one)["ms"])
+
+        rounds: dict[str, Callable[[], float]] = {
+            "ours, one device: Run": lambda: ms(ours, "run", asks),
+            "the Go way, one device: Run": lambda: ms(theirs, "run", {}),
+            "ip link set netns, a process": lambda: timed(ip(f"link set nic2 netns {inside.name}")),
+            "ours, one device: Stop": lambda: ms(ours, "stop", asks),
+            "the Go way, one device: Stop": lambda: ms(theirs, "stop", {}),
+            "ip, and back": lambda: timed(ip(f"-n {inside.name} link set nic2 netns {home}")),
+            "ours, no annotation: Run": lambda: ms(ours, "run", {}),
+            "no plugin: Run": lambda: ms(nobody, "run", {}),
+        }
+        times: Times = {name: [] for name in rounds}
+        for number in range(ROUNDS + 1):
+            for name, call in rounds.items():
+                taken = call()
+                if number:
+                    times[name].append(taken)
+    base = {verb: times[f"the Go way, one device: {verb}"] for verb in ("Run", "Stop")}
+    rows = [
+        Row(name, values, base["Stop" if "Stop" in name or "back" in name else "Run"])
+        for name, values in times.items()
+    ]
+    what = "down, alias, rename, move, rename, up"
+    return table("A pod on NRI", f"the Go way ({what})", rows, "calls")
+
+
+def table(title: str, against: str, rows: Sequence[Row], kind: str = "whole process") -> list[str]:
     return [
         f"## {title}",
         "",
-        f"| whole process, {len(rows[0].times)} runs | median ms | least | most | x {against} |",
+        f"| {kind}, {len(rows[0].times)} runs | median ms | least | most | x {against} |",
         "|---|---|---|---|---|",
         *(row.line() for row in rows),
         "",
@@ -246,6 +299,7 @@ PARTS: dict[str, Callable[[Host], list[str]]] = {
     "many": many_devices,
     "links": many_links,
     "passthrough": pass_through,
+    "nri": nri,
 }
 
 

@@ -1,22 +1,15 @@
-"""The main job, shown: links of a host go to a pod through cnitool and come home.
-
-Runs in network and mount namespaces of its own; nothing of the machine is touched.
-"""
+"""The CNI plugin: links of a host go to a pod through cnitool and come home."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.host import Host
-from tests.linkstate import capture, differences
+from tests.demo.telling import compare, say, show
+from tests.linkstate import capture
 
 if TYPE_CHECKING:
-    from tests.host import Pod
+    from tests.host import Host, Pod
 
 LINKS = ("fast0", "storage0")
 PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
@@ -38,14 +31,6 @@ ANNOTATION = """\
 """
 
 
-def say(text: str) -> None:
-    print(f"\n\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
-
-
-def show(output: str) -> None:
-    print("\n".join(f"    {line}" for line in output.rstrip().splitlines()), flush=True)
-
-
 def show_host(host: Host) -> None:
     show(host.ip("-br link"))
     show(host.ip("-br addr show to 10.0.0.0/8"))
@@ -64,7 +49,8 @@ def prepare(host: Host) -> dict[str, Any]:
     return {name: capture(name) for name in LINKS}
 
 
-def demo(host: Host) -> int:
+def demo(host: Host) -> bool:
+    """Whether all came home as it was."""
     before = prepare(host)
     pod = host.pod("pod")
     network = host.conflist(PTP, NETDEV, name="pods")
@@ -99,21 +85,4 @@ def demo(host: Host) -> int:
     host.cnitool("del", network, pod.path).ok()
     show_host(host)
     say("Each link compared with what it was: settings, addresses, routes, neighbours, sysctls")
-    lost = {name: differences(before[name], capture(name)) for name in LINKS}
-    for name, lines in lost.items():
-        print(f"    {name}: {'; '.join(lines) or 'exactly as it was'}")
-    left = host.left_over()
-    print(f"    left over in the state directory: {', '.join(left) or 'nothing'}")
-    return 1 if left or any(lost.values()) else 0
-
-
-def main() -> int:
-    if os.geteuid() != 0:
-        print("the demo makes network namespaces of its own: run it as root")
-        return 1
-    with tempfile.TemporaryDirectory() as directory, Host.enter(Path(directory)) as host:
-        return demo(host)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return compare(host, before)
