@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format bench clean
+.PHONY: help setup demo test test-unit lint format bench fuzz clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,12 @@ format: ## Format the code
 
 bench: setup ## Time us against host-device and ip, and write docs/performance.md
 	@$(PY) -m tests.bench
+
+SECONDS ?= 120
+fuzz: ## Throw bytes at the NRI plugin's wire for SECONDS (120), by coverage
+	@[ -d .build/fuzz/lib ] || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: --target .build/fuzz/lib -r tests/fuzz.lock
+	@PYTHONPATH=.build/fuzz/lib $(PY) -m tests.fuzz_wire $(SECONDS)
 
 clean: ## Remove what setup and the tests made
 	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

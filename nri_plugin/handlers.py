@@ -106,7 +106,7 @@ class Handlers:
             return
         taken = time.monotonic() - start
         self._metrics.attached("ok", taken)
-        self._metrics.lent(self._engine.held())
+        self._count_lent()
         names = [f"{each.home.link.name} as {each.expected.name}" for each in record.devices]
         self._log.info("attached", **_who(pod), devices=names, ms=_ms(taken))
 
@@ -152,12 +152,11 @@ class Handlers:
         start = time.monotonic()
         try:
             release = self._engine.detach(pods.key(pod))
+            if release is not None:
+                self._tell(release, time.monotonic() - start, _who(pod))
         except Exception as error:  # noqa: BLE001 - an error would keep other plugins from the event
             self._metrics.detached(type(error).__name__, time.monotonic() - start)
             self._log.error("not detached, to be tried again", **_who(pod), error=error)
-            return
-        if release is not None:
-            self._tell(release, time.monotonic() - start, _who(pod))
 
     # --- looking after it --------------------------------------------------------------------
 
@@ -191,9 +190,8 @@ class Handlers:
                     taken = time.monotonic() - start
                     self._tell(release, taken, {"sandbox": release.owner.sandbox})
             self._stuck = frozenset(each for each in releases if not each.complete)
-            held = self._engine.held()
-            self._metrics.lent(held)
-            self._log.debug("looked after the records", lent=held)
+            self._count_lent()
+            self._log.debug("looked after the records")
         except Exception as error:  # noqa: BLE001 - the next look may do better
             self._log.error("cannot look after the records", error=error)
 
@@ -236,13 +234,20 @@ class Handlers:
             self._log.warn("a running pod lacks what it asked for", **_who(pod), devices=missing)
         return bool(missing)
 
+    def _count_lent(self) -> None:
+        """Never raises: what was done is done, counted or not."""
+        try:
+            self._metrics.lent(self._engine.held())
+        except NetdevError as error:
+            self._log.warn("the records cannot be counted", error=error)
+
     def _tell(self, release: Release, seconds: float, who: dict[str, Any]) -> None:
         namespace, _, name = release.owner.pod.rpartition("/")
         who = {"pod": name, "namespace": namespace, **who}
         if release.devices or not release.complete:
             self._metrics.detached("ok" if release.complete else "incomplete", seconds)
             self._metrics.fell_back(release.fell_back)
-            self._metrics.lent(self._engine.held())
+            self._count_lent()
             tell = self._log.info if release.complete else self._log.warn
             what = "detached" if release.complete else "something is still away, to be tried again"
             tell(what, **who, devices=release.devices, ms=_ms(seconds))

@@ -9,8 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "cni_netdev"
+NRI = ROOT / "nri_plugin"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-TESTS = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+NRI_SOURCES = sorted(NRI.glob("*.py"))
+NRI_TESTS = ROOT / "tests" / "unit" / "nri"
+TESTS = {
+    path.stem.removeprefix("test_")
+    for path in (ROOT / "tests").rglob("test_*.py")
+    if path.parent != NRI_TESTS
+}
 
 # What has no test file of its own name, and where it is tested.
 TESTED_BY = {
@@ -38,6 +45,15 @@ TESTED_BY = {
     "policyfile": "e2e/test_verbs",
 }
 
+NRI_TESTED_BY = {
+    "__init__": "",
+    "errors": "ttrpc, statuses: it has no behaviour of its own",
+    "metrics": "handlers, prometheus: it has no behaviour of its own",
+    "assembly": "e2e/test_nri_runtime: configurations right and wrong",
+    "watch": "kernel/test_watch, and e2e/test_nri_runtime: no runtime tells of the end",
+    "main": "e2e/test_nri_runtime: wrong use",
+}
+
 
 def imports(path: Path) -> set[tuple[str, int]]:
     """(module, line) of everything that a file imports, wherever in it."""
@@ -61,6 +77,17 @@ def offenders(
         if (module + ".").startswith(tuple(f"{each}." for each in forbidden))
         and not (module + ".").startswith(tuple(f"{each}." for each in allowed))
     ]
+
+
+def uses_of(module: str, path: Path) -> set[str]:
+    """What a file takes of a module, as in ``os.path``."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == module
+    }
 
 
 def test_the_core_knows_nothing_of_the_front_ends() -> None:
@@ -120,3 +147,61 @@ def test_every_module_has_its_tests() -> None:
     assert modules - TESTS - set(TESTED_BY) == set()
     assert set(TESTED_BY) & TESTS == set(), "has a test file by now"
     assert set(TESTED_BY) - modules == set(), "is gone"
+
+
+# --- nri_plugin ------------------------------------------------------------------------------
+
+
+def test_the_nri_front_end_knows_the_core_and_not_its_sibling() -> None:
+    assert len(NRI_SOURCES) > 15
+    assert offenders(NRI_SOURCES, ("cni_netdev",), ("cni_netdev.core",)) == []
+
+
+def test_the_wire_and_what_it_says_are_free_of_input_and_output() -> None:
+    pure = (
+        "mux",
+        "ttrpc",
+        "messages",
+        "session",
+        "errors",
+        "statuses",
+        "pods",
+        "config",
+        "identity",
+        "limits",
+        "handlers",
+        "metrics",
+    )
+    paths = [NRI / f"{name}.py" for name in pure]
+    own = ("transport", "service", "watch", "logs", "prometheus", "assembly")
+    system = ("socket", "subprocess", "asyncio", "select", "signal", "prometheus_client")
+    assert offenders(paths, (*system, *(f"nri_plugin.{each}" for each in own))) == []
+    of_paths = {"config", "identity"}
+    assert offenders([path for path in paths if path.stem not in of_paths], ("os",)) == []
+    for path in paths:
+        assert uses_of("os", path) <= {"path"}, path.name
+    threads = [path for path in paths if path.stem != "limits"]
+    assert offenders(threads, ("threading", "concurrent")) == []
+
+
+@pytest.mark.parametrize(
+    ("library", "where"),
+    [
+        ("asyncio", {"transport", "service", "main"}),
+        ("google.protobuf", {"ttrpc", "messages"}),
+        ("prometheus_client", {"prometheus"}),
+        ("pyroute2", set()),
+    ],
+)
+def test_a_library_stands_behind_few_modules(library: str, where: set[str]) -> None:
+    others = [path for path in NRI_SOURCES if path.stem not in where]
+    assert offenders(others, (library,)) == []
+
+
+def test_every_module_of_the_nri_front_end_has_its_tests() -> None:
+    assert (NRI / "__init__.py").read_text() == ""
+    modules = {path.stem for path in NRI_SOURCES}
+    tested = {path.stem.removeprefix("test_") for path in NRI_TESTS.glob("test_*.py")}
+    assert modules - tested - set(NRI_TESTED_BY) == set()
+    assert set(NRI_TESTED_BY) & tested == set(), "has a test file by now"
+    assert set(NRI_TESTED_BY) - modules == set(), "is gone"
