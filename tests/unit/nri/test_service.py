@@ -1,0 +1,295 @@
+"""The plugin's life, with scripted runtimes and a clock that the tests hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cni_netdev.core.errors import StateError
+from nri_plugin import service
+from nri_plugin.identity import Identity
+from nri_plugin.service import Service
+from tests import wire
+from tests.unit.nri.bench import POD, Nri
+from tests.unit.nri.peer import Gate, Peer, socketpair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from pytest_mock import MockerFixture
+
+    from nri_plugin.handlers import Handlers
+    from nri_plugin.metrics import Metrics
+
+WHO = Identity("injector", "10")
+
+
+class Assembled:
+    """assembly.Assembly over a bench."""
+
+    def __init__(self, nri: Nri) -> None:
+        self.handlers = nri.handlers
+        self.metrics: Metrics = nri.metrics
+        self.warmed = 0
+
+    def configure(self, text: str) -> Handlers:
+        assert text == ""
+        return self.handlers
+
+    def warm(self) -> None:
+        self.warmed += 1
+
+
+class Pauses:
+    """The module's asyncio with a sleep that takes no time, but for the looks in between.
+
+    ``then`` is done in the pause of that number.
+    """
+
+    def __init__(self, mocker: MockerFixture) -> None:
+        self.seconds: list[float] = []
+        self.then: dict[int, Any] = {}
+        mocker.patch.object(service, "asyncio", self)
+        mocker.patch("random.uniform", return_value=1.0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == service._LOOK_SECONDS:
+            await asyncio.Event().wait()
+        self.seconds.append(seconds)
+        todo = self.then.get(len(self.seconds))
+        if todo is not None:
+            await todo()
+        await asyncio.sleep(0)
+
+
+class Runtime:
+    """A socket that is there or not, and the peers that a plugin makes by dialling it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        async def dialled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self.peers.put(Peer(reader, writer))
+
+        self._server = await asyncio.start_unix_server(dialled, self.path)
+
+    async def stop(self) -> None:
+        """The path is gone too."""
+        assert self._server is not None
+        self._server.close()
+        self.path.unlink()
+
+
+@asynccontextmanager
+async def running(
+    nri: Nri, path: Path, who: Identity = WHO, assembled: Assembled | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    made: Any = assembled or Assembled(nri)
+    log: Any = nri.log
+    task = asyncio.create_task(Service(who, str(path), made, log).run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await task
+
+
+async def until(condition: Any) -> None:
+    """Until what other tasks bring about is so."""
+    while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        await asyncio.sleep(0)
+
+
+# --- one connection after the other ----------------------------------------------------------
+
+
+async def test_it_dials_again_with_growing_pauses(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    pauses, runtime = Pauses(mocker), Runtime(tmp_path / "nri.sock")
+    pauses.then[7] = runtime.start
+    async with running(nri, runtime.path):
+        peer = await runtime.peers.get()
+        assert pauses.seconds == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+        await peer.ready()
+        assert nri.metrics.gauges["ready"] is True
+        await runtime.stop()
+        pauses.seconds.clear()
+        pauses.then[3] = runtime.start
+        del pauses.then[7]
+        peer.close()
+        again = await runtime.peers.get()
+        assert nri.metrics.gauges["ready"] is False
+        assert nri.metrics.counted == [("reconnected",)]
+        assert pauses.seconds == [0.1, 0.2, 0.4], "from the first again"
+        await again.ready(POD)
+        assert nri.metrics.gauges == {"alive": True, "lent": 0, "ready": True, "without": 1}
+
+
+async def test_a_connection_of_no_use_does_not_shorten_the_pauses(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    pauses, runtime = Pauses(mocker), Runtime(tmp_path / "nri.sock")
+    await runtime.start()
+    async with running(nri, runtime.path):
+        for _ in range(4):
+            (await runtime.peers.get()).close()
+        await runtime.peers.get()
+        assert pauses.seconds == [0.1, 0.2, 0.4, 0.8]
+        assert "ready" not in nri.metrics.gauges or nri.metrics.gauges["ready"] is False
+
+
+async def test_the_same_trouble_is_told_once(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    pauses = Pauses(mocker)
+    async with running(nri, tmp_path / "nri.sock"):
+        await until(lambda: len(pauses.seconds) > 5)
+    told = [line.level for line in nri.log.lines if line.message.startswith("no connection")]
+    assert told[:3] == ["warn", "debug", "debug"]
+    assert told.count("warn") == 1
+
+
+async def test_records_of_the_pods_live_across_connections(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    Pauses(mocker)
+    runtime = Runtime(tmp_path / "nri.sock")
+    await runtime.start()
+    before = nri.bench.at_home()
+    async with running(nri, runtime.path):
+        peer = await runtime.peers.get()
+        await peer.ready()
+        assert (await peer.ask("RunPodSandbox", wire.pod_request(POD))).code == 0
+        peer.close()
+        again = await runtime.peers.get()
+        await again.ready(POD)
+        assert nri.metrics.gauges["without"] == 0
+        assert (await again.ask("StopPodSandbox", wire.pod_request(POD))).code == 0
+    assert nri.bench.at_home() == before
+
+
+# --- its end ---------------------------------------------------------------------------------
+
+
+async def test_a_launched_plugin_ends_with_its_connection(nri: Nri, tmp_path: Path) -> None:
+    async with socketpair() as (peer, ours):
+        who = Identity("injector", "10", ours.detach())
+        async with running(nri, tmp_path / "none", who) as task:
+            await peer.ready()
+            assert nri.metrics.gauges["ready"] is True
+            peer.close()
+            await task
+    assert nri.metrics.gauges["ready"] is False
+
+
+async def test_a_launched_plugin_ends_with_a_descriptor_that_is_none(
+    nri: Nri, tmp_path: Path
+) -> None:
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    async with running(nri, tmp_path, Identity("injector", "10", descriptor)) as task:
+        await task
+    os.close(descriptor)
+    assert any(each.startswith("no connection") for each in nri.log.told("warn"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_once_what_is_under_way_is_answered(
+    nri: Nri, tmp_path: Path, number: signal.Signals
+) -> None:
+    gate, runtime = Gate(), Runtime(tmp_path / "nri.sock")
+    await runtime.start()
+    nri.bench.world.interrupt(1, gate)
+    async with running(nri, runtime.path) as task:
+        peer = await runtime.peers.get()
+        await peer.ready()
+        stream = peer.call("RunPodSandbox", wire.pod_request(POD))
+        await gate.arrived()
+        os.kill(os.getpid(), number)
+        gate.open()
+        assert (await peer.answer(stream)).code == 0
+        assert await peer.at_end()
+        await task
+    assert "stopped by a signal" in nri.log.told("info")
+    assert nri.in_pod() == ["net1"], "it is the pod's for as long as that lives"
+
+
+# --- looking after the records ---------------------------------------------------------------
+
+
+class Watched:
+    """watch.LinkWatch, of events that the test makes."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self.closed = False
+
+    def happen(self) -> None:
+        self._theirs.send(b"x")
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        self._ours.recv(100)
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+        self.closed = True
+
+
+async def test_records_are_looked_after_at_the_start_and_when_a_link_changed(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    watched, looks = Watched(), mocker.spy(nri.handlers, "look_after")
+    mocker.patch.object(service, "LinkWatch", return_value=watched)
+    mocker.patch.object(service, "_SETTLE_SECONDS", 0.0)
+    nri.run()
+    Pauses(mocker)
+    async with running(nri, tmp_path / "none"):
+        await until(lambda: looks.call_count == 1)
+        assert nri.metrics.gauges["alive"] is True
+        nri.bench.world.remove_path("/run/netns/pod")
+        watched.happen()
+        await until(lambda: not nri.bench.journal.kept)
+        watched.happen()
+        await until(lambda: looks.call_count == 3)
+    assert watched.closed
+
+
+async def test_without_link_events_it_works_too(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    mocker.patch.object(service, "LinkWatch", side_effect=OSError("not permitted"))
+    runtime = Runtime(tmp_path / "nri.sock")
+    await runtime.start()
+    async with running(nri, runtime.path):
+        await (await runtime.peers.get()).ready()
+    assert any("link events cannot be had" in each for each in nri.log.told("warn"))
+
+
+async def test_it_is_warm_before_it_dials(nri: Nri, tmp_path: Path, mocker: MockerFixture) -> None:
+    assembled, runtime = Assembled(nri), Runtime(tmp_path / "nri.sock")
+    await runtime.start()
+    async with running(nri, runtime.path, assembled=assembled):
+        await runtime.peers.get()
+        assert assembled.warmed == 1
+    mocker.patch.object(assembled, "warm", side_effect=StateError("no netlink"))
+    async with running(nri, runtime.path, assembled=assembled):
+        await (await runtime.peers.get()).ready()
+    assert "links cannot be looked at" in nri.log.told("error")
