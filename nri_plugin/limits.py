@@ -27,12 +27,12 @@ class Limit:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """seconds: what the runtime gives, from now."""
         self._clock = clock
-        self._seconds = seconds
         now = clock()
         self._last_start = now + seconds * _FOR_STEPS
         self._answer = now + seconds - min(seconds * _MARGIN, _LONGEST_MARGIN)
         self._lock = threading.Lock()
         self._over = ""
+        self._why = f"the runtime's {seconds:g} s did not suffice"
 
     @property
     def left(self) -> float:
@@ -48,14 +48,13 @@ class Limit:
         """The work is done; False when its caller was told otherwise already."""
         return self._end("finished")
 
-    def give_up(self) -> bool:
+    def give_up(self, why: str = "") -> bool:
         """The caller is told that time ran out; False when the work was just done."""
+        self._why = why or self._why
         return self._end("given up")
 
     def error(self) -> OutOfTime:
-        return OutOfTime(
-            f"the runtime's {self._seconds:g} s did not suffice", "nothing is left half done"
-        )
+        return OutOfTime(self._why, "nothing is left half done")
 
     def _end(self, how: str) -> bool:
         with self._lock:

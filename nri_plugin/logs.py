@@ -1,7 +1,9 @@
 """Log lines with fields, as text (logfmt) or JSON, to stderr or a file.
 
-A line is one write(2), so that lines of several threads do not mix.  Everything in it may be a
-tenant's text, so all but printable ASCII is escaped.
+A line in a file is one write(2), so that lines of several processes do not mix.  stderr may be a
+pipe or socket that nobody empties (a logger that hangs, a runtime that is down): nothing waits
+for that longer than a moment.  Everything in a line may be a tenant's text, so all but printable
+ASCII is escaped.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import threading
 import time
 from contextlib import suppress
@@ -17,7 +20,8 @@ from typing import Any
 from nri_plugin.config import LEVELS
 
 _STDERR = 2
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+_PATIENCE_MS = 50
 _PLAIN = re.compile(r"[!#-<>-~]+")  # no space, quote or equals sign
 
 
@@ -26,6 +30,8 @@ class Log:
 
     def __init__(self, level: str = "info") -> None:
         self._fd = _STDERR
+        self._torn = b""  # ends the line that was not written to its end
+        self._patience = _PATIENCE_MS
         self._writing = threading.Lock()  # a descriptor that is closed meanwhile may be another's
         self._least = LEVELS.index(level)
         self._format = _as_text
@@ -62,13 +68,25 @@ class Log:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         head = {"time": f"{stamp}.{int(now * 1000) % 1000:03}Z", "level": level, "msg": message}
         said = {key: value for key, value in fields.items() if value not in (None, "", (), [])}
-        line = f"{_one_line(self._format(head | said))}\n".encode("ascii")
+        line = f"{self._format(head | said)}\n".encode("ascii")
         with self._writing, suppress(OSError):  # nobody listens
-            os.write(self._fd, line)
+            if self._fd == _STDERR:
+                self._to_stderr(line)
+            else:
+                os.write(self._fd, line)
 
-
-def _one_line(text: str) -> str:
-    return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves
+    def _to_stderr(self, line: bytes) -> None:
+        """In pieces of a size that is sure not to block where there is room at all (pipe(7))."""
+        line = self._torn + line
+        room = select.poll()
+        room.register(_STDERR, select.POLLOUT)
+        for start in range(0, len(line), select.PIPE_BUF):
+            if not room.poll(self._patience):
+                self._patience = 0  # waited once, that is enough until it is read again
+                return
+            os.write(_STDERR, line[start : start + select.PIPE_BUF])
+            self._torn = b"\n"
+        self._torn, self._patience = b"", _PATIENCE_MS
 
 
 def _as_json(fields: dict[str, Any]) -> str:

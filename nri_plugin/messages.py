@@ -45,7 +45,7 @@ class PodSandbox(NamedTuple):
 
 
 class Configure(NamedTuple):
-    """The runtime introduces itself.  Timeouts in seconds, None when not told (before NRI 0.9)."""
+    """The runtime introduces itself.  Timeouts in seconds, None when not told (before NRI 0.7)."""
 
     config: str
     runtime_name: str

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from nri_plugin.errors import PeerError
 
 RESERVED, PLUGIN_SERVICE, RUNTIME_SERVICE = 0, 1, 2
-# A ttrpc message at its largest, header included: no writer makes a longer frame.
-LONGEST_FRAME = (4 << 20) + 10
+# No writer makes a longer frame: this is NRI's limit before 0.7, then it is a ttrpc message at its
+# largest, 4 MiB and its header.
+LONGEST_FRAME = 16 << 20
 # The Go side reads each frame into a buffer of 4096 bytes and gives up on a longer one.
 LONGEST_SENT = 4096
 

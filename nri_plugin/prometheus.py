@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # A move takes 16 ms; the runtime gives up after 2 s.
 _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.5, 2.0, 5.0)
 _ALIVE_SECONDS = 30.0
+_MOST_CLIENTS = 32
 
 
 class PrometheusMetrics:
@@ -115,9 +117,30 @@ class PrometheusMetrics:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """One thread a request: a slow reader must not keep the kubelet's probe waiting."""
+    """One thread a request: a slow reader must not keep the kubelet's probe waiting.
+
+    Of too many the oldest goes, so that they do not use up descriptors either.
+    """
 
     daemon_threads = True
+    request_queue_size = 2 * _MOST_CLIENTS
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._clients: dict[Any, None] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._clients[request] = None
+        if len(self._clients) > _MOST_CLIENTS:
+            oldest = next(iter(self._clients))
+            self._clients.pop(oldest, None)
+            with suppress(OSError):  # it just went by itself
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._clients.pop(request, None)
+        super().shutdown_request(request)
 
     def server_bind(self) -> None:
         """HTTPServer's also asks the DNS for our name, for as long as that takes."""

@@ -45,11 +45,11 @@ class Service:
         serving = asyncio.current_task()
         assert serving is not None  # noqa: S101 - a coroutine runs in a task
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, serving.cancel)
+            loop.add_signal_handler(number, _cancel_once, serving)
         watch = self._watch(loop)
-        await self._warm(loop)
         looking = loop.create_task(self._look_now_and_then())
         try:
+            await self._warm(loop)
             await self._serve()
         except asyncio.CancelledError:
             self._log.info("stopped by a signal")
@@ -63,8 +63,9 @@ class Service:
     async def _warm(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             await loop.run_in_executor(self._worker, self._assembly.warm)
-        except NetdevError as error:
-            self._log.error("links cannot be looked at", error=error, details=error.details)
+        except (NetdevError, OSError) as error:
+            details = getattr(error, "details", "")
+            self._log.error("links cannot be looked at", error=error, details=details)
 
     async def _serve(self) -> None:
         pause = _FIRST_PAUSE
@@ -93,7 +94,14 @@ class Service:
             return False
         self._trouble = ""
         session = Session(self._who.name, self._who.idx)
-        connection = Connection(session, self._worker, self._assembly.configure, self._log, ready)
+        connection = Connection(
+            session,
+            self._worker,
+            self._assembly.configure,
+            self._log,
+            ready,
+            launched=descriptor is not None,
+        )
         try:
             reason = await connection.run(*streams)
         finally:
@@ -139,3 +147,9 @@ class Service:
         if self._look is None or self._look.done():
             handlers, loop = self._assembly.handlers, asyncio.get_running_loop()
             self._look = loop.run_in_executor(self._worker, handlers.look_after)
+
+
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    """A second signal must not keep the first from letting calls be answered."""
+    if not task.cancelling():
+        task.cancel()

@@ -5,7 +5,8 @@ below: (state, what happens) to the next state; what is not in it is refused.
 
 The runtime may configure us before its answer to our registration is here (containerd/nri,
 pkg/adaptation/plugin.go: the answer and Configure go their own ways), so that the answer changes
-nothing once it has.
+nothing once it has.  NRI before 0.7 never synchronizes the plugins that it launches, so that their
+pods' events follow on Configure.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ TRANSITIONS = {
     (State.READY, Event.ACCEPTED): State.READY,
     (State.CONFIGURED, Event.SYNCHRONIZE): State.READY,
     (State.READY, Event.SYNCHRONIZE): State.READY,
+    (State.CONFIGURED, Event.POD): State.CONFIGURED,
     (State.READY, Event.POD): State.READY,
 }
 
@@ -148,6 +150,8 @@ class Session:
         match request:
             case Configure():
                 self._go(Event.CONFIGURE)
+                if request.request_timeout is None:  # told since NRI 0.7
+                    self._decoders[mux.PLUGIN_SERVICE].longest = ttrpc.LONGEST_OF_OLD
             case Synchronize():
                 return self._synchronized(call, request)
             case PodEvent() | CreateContainer():

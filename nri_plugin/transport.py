@@ -43,16 +43,23 @@ class Connection:
         configure: Callable[[str], Handlers],
         log: Log,
         on_ready: Callable[[], None],
+        *,
+        launched: bool = False,
     ) -> None:
-        """configure: from the text in Configure to the handlers; raises RequestError."""
+        """configure: from the text in Configure to the handlers; raises RequestError.
+
+        launched: the runtime started us; before NRI 0.7 it does not synchronize us then, and we
+        are ready when we are configured.
+        """
         self._session = session
         self._worker = worker
         self._configure = configure
         self._log = log
         self._on_ready = on_ready
+        self._enough = {State.READY, State.CONFIGURED} if launched else {State.READY}
         self._handlers: Handlers | None = None
         self._request_seconds = REQUEST_SECONDS
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Limit] = {}
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(
@@ -63,16 +70,16 @@ class Connection:
     ) -> str:
         """Serve until the peer ends the connection; why it ended.
 
+        Then the runtime has gone on without us: what is still being attached is taken back.
         Cancelled, it takes no more calls, answers those that it has, and ends the connection.
         """
         self._writer = writer
         late = asyncio.get_running_loop().call_later(registration_seconds, self._not_ready)
         try:
-            self._session.register()
-            await self._flush()
-            return await self._serve(reader)
-        except (PeerError, OSError) as error:
-            return str(error)
+            reason = await self._until_it_ends(reader)
+            for limit in self._calls.values():
+                limit.give_up(f"{reason}: nobody waits for it any more")
+            return reason
         finally:
             late.cancel()
             if self._calls:
@@ -81,6 +88,14 @@ class Connection:
             with suppress(OSError):
                 await writer.wait_closed()
 
+    async def _until_it_ends(self, reader: asyncio.StreamReader) -> str:
+        try:
+            self._session.register()
+            await self._flush()
+            return await self._serve(reader)
+        except (PeerError, OSError) as error:
+            return str(error)
+
     async def _serve(self, reader: asyncio.StreamReader) -> str:
         while data := await reader.read(_PORTION):
             try:
@@ -88,13 +103,14 @@ class Connection:
             finally:
                 await self._flush()  # what was refused, also when this is the end
             for call in wanted:
-                task = asyncio.create_task(self._answer(call))
-                self._calls.add(task)
-                task.add_done_callback(self._calls.discard)
+                limit = Limit(call.timeout or self._request_seconds)
+                task = asyncio.create_task(self._answer(call, limit))
+                self._calls[task] = limit
+                task.add_done_callback(self._calls.pop)
         return self._session.end() or "the runtime closed the connection"
 
     def _not_ready(self) -> None:
-        if self._session.state is not State.READY and self._writer is not None:
+        if self._session.state not in self._enough and self._writer is not None:
             self._log.error("the runtime did not register and synchronize us in time")
             self._writer.transport.abort()
 
@@ -107,18 +123,17 @@ class Connection:
 
     # --- one call ----------------------------------------------------------------------------
 
-    async def _answer(self, call: Wanted) -> None:
+    async def _answer(self, call: Wanted, limit: Limit) -> None:
         try:
-            self._session.answer(call.stream, await self._done(call))
+            self._session.answer(call.stream, await self._done(call, limit))
         except Exception as error:  # noqa: BLE001 - whatever happens, the caller gets a status
             if not isinstance(error, NetdevError | Refusal):
                 self._log.error("a call failed", error="".join(traceback.format_exception(error)))
             self._session.refuse(call.stream, refusal_of(error))
         await self._flush()
 
-    async def _done(self, call: Wanted) -> bytes:
+    async def _done(self, call: Wanted, limit: Limit) -> bytes:
         """The answer's payload."""
-        limit = Limit(call.timeout or self._request_seconds)
         match call.request:
             case Configure() as request:
                 return self._configured(request)
@@ -154,6 +169,8 @@ class Connection:
             nri=request.nri_version,
             seconds=self._request_seconds,
         )
+        if self._session.state in self._enough:
+            self._on_ready()
         return messages.configured()
 
     async def _in_time(self, work: Callable[[], None], limit: Limit) -> None:

@@ -15,7 +15,10 @@ from google.protobuf.message import DecodeError
 from nri_plugin.errors import Code, PeerError, Refusal
 from nri_plugin.proto import ttrpc_pb2
 
-LONGEST = 4 << 20
+LONGEST = 4 << 20  # both ways
+# Before ttrpc 1.2.6 the Go side sends more, and NRI before 0.7 all pods at once: a node that is
+# full can only be synchronized by taking that.
+LONGEST_OF_OLD = 16 << 20
 REQUEST, RESPONSE, DATA = 1, 2, 3
 
 _HEADER = struct.Struct(">IIBB")
@@ -62,8 +65,10 @@ class Decoder:
     """Cuts a byte stream into messages.  Keeps one message at the most."""
 
     def __init__(self) -> None:
+        self.longest = LONGEST
         self._header: tuple[int, int, int] | None = None
         self._buffer = bytearray()
+        self._skips = False
         self._to_skip = 0
 
     def receive(self, data: bytes) -> list[Message]:
@@ -84,9 +89,9 @@ class Decoder:
             length, stream, kind, _ = _HEADER.unpack(self._buffer[: _HEADER.size])
             del self._buffer[: _HEADER.size]
             self._header = (length, stream, kind)
-            self._to_skip = length if length > LONGEST else 0
-        length, stream, kind = self._header
-        return self._skipped() if length > LONGEST else self._whole(length, stream, kind)
+            self._skips = length > self.longest
+            self._to_skip = length
+        return self._skipped() if self._skips else self._whole(*self._header)
 
     def _whole(self, length: int, stream: int, kind: int) -> Message | None:
         if len(self._buffer) < length:
@@ -120,7 +125,7 @@ class Server:
             return Refused(
                 stream,
                 Code.RESOURCE_EXHAUSTED,
-                f"message length {length} exceed maximum message size of {LONGEST}",
+                f"message length {length} exceeds the largest that is taken",
             )
         if stream % 2 == 0:
             return Refused(stream, Code.INVALID_ARGUMENT, "a client's stream ids are odd")
@@ -167,7 +172,7 @@ class Client:
             )
         self._waiting.discard(message.stream)
         if message.body is None:
-            raise PeerError(f"an answer of {message.length} bytes, more than {LONGEST}")
+            raise PeerError(f"an answer of {message.length} bytes is longer than is taken")
         try:
             response = ttrpc_pb2.Response.FromString(message.body)
         except DecodeError as error:

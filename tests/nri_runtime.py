@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+# NRI before today's that there is a program of, as tests/peers/runtime/go-*.mod.
+OLD_VERSIONS = ("0.3", "0.6", "0.8", "0.11")
+
 
 class PluginRefused(Exception):
     """What the runtime was told, or noticed itself, when it asked its plugins."""
@@ -43,12 +46,16 @@ class GoRuntime(Lines):
 
     Timeouts are as Go writes durations.  A plugin that connects causes the event "synchronized"
     (with "error" if that failed) and then "plugins" with their new "count".
+
+    version: one of OLD_VERSIONS, instead of today's NRI.  Those know no required_plugin, and
+    nothing may be asked of them while a plugin connects.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
+        version: str = "",
         socket: Path | None = None,
         plugin_path: Path | None = None,
         config_path: Path | None = None,
@@ -66,7 +73,8 @@ class GoRuntime(Lines):
             **({"config-path": str(config_path)} if config_path else {}),
         }
         flags = [f"--{name}={value}" for name, value in options.items()]
-        super().__init__([str(PEERS / "nri-runtime"), *flags], directory / "nri-runtime.log")
+        program = PEERS / (f"nri-runtime-{version}" if version else "nri-runtime")
+        super().__init__([str(program), *flags], directory / "nri-runtime.log")
 
     def __enter__(self) -> Self:
         self.wait_for("listening", 30)

@@ -107,7 +107,7 @@ def synchronize(*pods: PodSandbox, more: bool = False) -> bytes:
     return nri_pb2.SynchronizeRequest(pods=map(_pod, pods), more=more).SerializeToString()
 
 
-def configure(config: str = "", request_timeout: int = 0) -> bytes:
+def configure(config: str = "", request_timeout: int = 2000) -> bytes:
     return nri_pb2.ConfigureRequest(
         config=config,
         runtime_name="containerd",
@@ -169,7 +169,7 @@ class Reader:
     def _messages(self, connection: int) -> Iterable[Sent]:
         while len(stream := self._streams[connection]) >= _TTRPC_HEADER:
             length, number, kind, flags = struct.unpack(">IIBB", stream[:_TTRPC_HEADER])
-            assert length <= ttrpc.LONGEST
+            assert length <= ttrpc.LONGEST, "a message that Go throws away"
             assert flags == 0
             body, rest = stream[_TTRPC_HEADER:][:length], stream[_TTRPC_HEADER + length :]
             if len(body) < length:
@@ -211,7 +211,9 @@ def new_session(*, ready: bool = False) -> Session:
     session = Session("injector", "10")
     session.register()
     if ready:
-        session.receive(response() + request(1, "Configure") + request(3, "Synchronize"))
+        session.receive(
+            response() + request(1, "Configure", configure()) + request(3, "Synchronize")
+        )
         session.answer(1, messages.configured())
         session.answer(3, messages.synchronized(more=False))
     session.data_to_send()
@@ -242,7 +244,7 @@ def survive(session: Session, portions: Sequence[bytes]) -> str:
             else:
                 session.refuse(each.stream, Refusal(Code.INTERNAL, repr(each)))
         reader.receive(session.data_to_send())
-        assert buffered(session) < 2 * (ttrpc.LONGEST + _TTRPC_HEADER) + _MUX_HEADER
+        assert buffered(session) < 2 * (ttrpc.LONGEST_OF_OLD + _TTRPC_HEADER) + _MUX_HEADER
     return session.end()
 
 

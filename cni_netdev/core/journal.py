@@ -119,7 +119,10 @@ class FileJournal:
 
     def _scan(self) -> Iterator[tuple[str, Record | str]]:
         """(file name, record or why it cannot be read)."""
-        for name in self._names():
+        names = self._names()
+        for gone in self._known.keys() - set(names):
+            del self._known[gone]  # forgotten by another process
+        for name in names:
             if name.endswith(_ASIDE):
                 yield name, "set aside earlier"
             if not name.endswith(_SUFFIX):

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 
 from cni_netdev.core.errors import LockTimeout
 
@@ -59,8 +60,9 @@ def _acquire(path: str, deadline: float) -> int:
                 if not _still_at(path, fd):
                     os.close(fd)
                     continue  # it was given up and removed while we opened it
-                os.ftruncate(fd, 0)
-                os.write(fd, str(os.getpid()).encode())
+                with suppress(OSError):  # a full disk: the lock holds without our name in it
+                    os.ftruncate(fd, 0)
+                    os.write(fd, str(os.getpid()).encode())
                 return fd
             holder = os.pread(fd, 20, 0).decode(errors="replace")
         except BaseException:

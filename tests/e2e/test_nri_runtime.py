@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import faulty
+from tests.host import run as node_run
 from tests.injector import KEY, PROGRAM, NriPlugin
 from tests.linkstate import everything
 from tests.nri_node import ONE, TWO, prepare, see_that_all_is_home, snapshot
@@ -212,6 +214,28 @@ def test_a_slow_way_back(node: Host) -> None:
         assert plugin.wait_for("detached", pod="one")
 
 
+def test_stopped_for_longer_than_the_limit(node: Host) -> None:
+    """The runtime has gone on without: what it had asked for is done no more."""
+    before = snapshot()
+    with (
+        GoRuntime(node.directory, request_timeout="500ms") as runtime,
+        NriPlugin(node, runtime.socket) as plugin,
+    ):
+        runtime.wait_for("plugins", count=1)
+        inside = node.pod()
+        one = pod("one", {KEY: TWO}, netns=inside.path)
+        os.kill(plugin.pid, signal.SIGSTOP)
+        runtime.run(one)  # NRI passes over a plugin that does not answer
+        runtime.set_pods([one])
+        os.kill(plugin.pid, signal.SIGCONT)
+        plugin.wait_for("a running pod lacks what it asked for", pod="one")
+        runtime.wait_for("plugins", count=1)
+        assert inside.names() == ["lo"]
+        see_that_all_is_home(node, before)
+        with pytest.raises(PluginRefused, match="must not run without"):
+            runtime.create(one, "main")
+
+
 def test_sigterm_finishes_what_was_begun(node: Host) -> None:
     before = snapshot()
     with GoRuntime(node.directory) as runtime, slow(node, runtime, "0.5") as plugin:
@@ -255,6 +279,26 @@ def test_the_namespace_goes_before_stop(node: Host) -> None:
         inside.delete()
         runtime.stop({**one, "netns": ""})
         runtime.remove({**one, "netns": ""})
+        see_that_all_is_home(node, before)
+
+
+def test_a_full_state_directory_keeps_no_link_in_a_pod(node: Host) -> None:
+    before = snapshot()
+    state = Path("/run/cni-netdev")
+    state.mkdir(mode=0o700)
+    node_run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(state))
+    with GoRuntime(node.directory) as runtime, NriPlugin(node, runtime.socket):
+        runtime.wait_for("plugins", count=1)
+        inside = node.pod()
+        one = pod("one", {KEY: TWO}, netns=inside.path)
+        runtime.run(one)
+        with pytest.raises(OSError, match="No space left"):
+            (state / "filled").write_bytes(bytes(1 << 20))
+        runtime.stop(one)
+        assert inside.names() == ["lo"]
+        with pytest.raises(PluginRefused, match="No space left"):
+            runtime.run(one)
+        (state / "filled").unlink()
         see_that_all_is_home(node, before)
 
 

@@ -92,7 +92,7 @@ go_command() {
 
 peers() {
     local sum go
-    sum=$(cat tests/peers/go.mod tests/peers/go.sum tests/peers/*/*.go tests/peers/setup.sh | sha256sum)
+    sum=$(cat tests/peers/go.mod tests/peers/go.sum tests/peers/*/*.{go,mod,sum} tests/peers/setup.sh | sha256sum)
     if [ -x "$build/bin/containerd" ] && done_for peers "$sum"; then return; fi
     unmark peers
     go=$(go_command)
@@ -102,7 +102,7 @@ peers() {
 
 # Usage: build_peers GO DIRECTORY
 build_peers() (
-    local flags tools
+    local flags tools modfile version
     cd tests/peers
     # go.sum pins every module, so no checksum database is asked.
     export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -trimpath" GOBIN=$2
@@ -114,6 +114,12 @@ build_peers() (
     CGO_ENABLED=1 "$1" install "${flags[@]}" github.com/opencontainers/runc
     "$1" build "${flags[@]}" -o "$2/cri" ./cri
     "$1" build "${flags[@]}" -o "$2/nri-runtime" ./runtime
+    for modfile in runtime/go-*.mod; do
+        version=${modfile#runtime/go-}
+        version=${version%.mod}
+        say "building the runtime side of NRI $version"
+        "$1" build "${flags[@]}" -tags "before_0_12,nri_no_wasm" -modfile="$modfile" -o "$2/nri-runtime-$version" ./runtime
+    done
     "$1" build "${flags[@]}" -o "$2/nri-go-way" ./goway
 )
 

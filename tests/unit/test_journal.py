@@ -56,6 +56,18 @@ def test_a_record_that_another_process_replaced_is_read_anew(
     assert journal.records() == ()
 
 
+def test_what_another_process_forgot_is_not_kept_in_memory(
+    journal: FileJournal, tmp_path: Path
+) -> None:
+    other = FileJournal(str(tmp_path / "state"))
+    other.write(record())
+    other.write(record("c2"))
+    assert len(journal.records()) == 2
+    other.forget(KEY)
+    assert journal.records() == (record("c2"),)
+    assert list(journal._known) == ["cni@c2@eth0.json"]
+
+
 def test_the_directory_is_for_root_alone(journal: FileJournal, tmp_path: Path) -> None:
     journal.write(record())
     modes = [

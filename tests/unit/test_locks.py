@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cni_netdev.core import locks
+from cni_netdev.core.errors import LockTimeout
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_mock import MockerFixture
 
 
 def test_many_processes_never_hold_it_together(tmp_path: Path) -> None:
@@ -40,3 +46,14 @@ def test_who_waited_for_a_file_that_is_gone_starts_again(tmp_path: Path) -> None
     assert locks._still_at(lock, newer)
     locks.release(lock, newer)
     os.close(waiting)
+
+
+def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path: Path, mocker: MockerFixture) -> None:
+    """A device must come home then too."""
+    mocker.patch("os.write", side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    lock = str(tmp_path / "lock")
+    held = locks.acquire(lock, 0)
+    with pytest.raises(LockTimeout, match="by process unknown"):
+        locks.acquire(lock, 0)
+    locks.release(lock, held)
+    assert not os.path.exists(lock)

@@ -1,3 +1,5 @@
+//go:build !before_0_12
+
 package main
 
 import (

@@ -3,6 +3,8 @@
 // Lines with an "event" come unasked: "launched" (the plugins that it starts itself were told of all
 // pods), "listening", "synchronized" (one that connected was), "updated" (one asked to update
 // containers), "plugins" (their number changed).
+//
+// now.go is what differs between today's NRI and those of before_0_12.go.
 package main
 
 import (
@@ -17,7 +19,6 @@ import (
 
 	nri "github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
-	validator "github.com/containerd/nri/plugins/default-validator"
 )
 
 type podDocument struct {
@@ -70,20 +71,14 @@ var operations = map[string]operation{
 		r.setPods(q)
 		return nil, nil
 	},
-	"plugins": func(context.Context, *runtime, *request) (line, error) {
-		return line{"count": counted.count(), "called": counted.names()}, nil
+	"plugins": func(_ context.Context, r *runtime, _ *request) (line, error) {
+		return r.plugins(), nil
 	},
 	"run": func(ctx context.Context, r *runtime, q *request) (line, error) {
 		return nil, r.RunPodSandbox(ctx, &api.RunPodSandboxRequest{Pod: q.Pod.sandbox()})
 	},
-	"update-pod": func(ctx context.Context, r *runtime, q *request) (line, error) {
-		_, err := r.UpdatePodSandbox(ctx, &api.UpdatePodSandboxRequest{Pod: q.Pod.sandbox()})
-		return nil, err
-	},
-	"post-update-pod": func(ctx context.Context, r *runtime, q *request) (line, error) {
-		return nil, r.PostUpdatePodSandbox(ctx,
-			&api.PostUpdatePodSandboxRequest{Pod: q.Pod.sandbox()})
-	},
+	"update-pod":      updatePod,
+	"post-update-pod": postUpdatePod,
 	"stop": func(ctx context.Context, r *runtime, q *request) (line, error) {
 		return nil, r.StopPodSandbox(ctx, &api.StopPodSandboxRequest{Pod: q.Pod.sandbox()})
 	},
@@ -190,8 +185,7 @@ func (r *runtime) do(q *request) line {
 		ctx = limited
 	}
 	if q.Op != "pods" && q.Op != "plugins" {
-		// As containerd does: a plugin that was just told of all pods also gets this event.
-		defer r.BlockPluginSync().Unblock()
+		defer r.block()()
 	}
 	began := time.Now()
 	result, err := work(ctx, r, q)
@@ -249,19 +243,13 @@ func (s *settings) options() []nri.Option {
 	options := []nri.Option{
 		nri.WithPluginPath(s.plugins),
 		nri.WithPluginConfigPath(s.configs),
-		nri.WithMetrics(counted),
 	}
 	if s.socket == "" {
 		options = append(options, nri.WithDisabledExternalConnections())
 	} else {
 		options = append(options, nri.WithSocketPath(s.socket))
 	}
-	if s.required != "" {
-		options = append(options, nri.WithDefaultValidator(&validator.DefaultValidatorConfig{
-			Enable: true, RequiredPlugins: []string{s.required},
-		}))
-	}
-	return options
+	return append(options, s.newer()...)
 }
 
 func run() error {
@@ -270,12 +258,12 @@ func run() error {
 	nri.SetPluginRequestTimeout(s.request)
 	nri.SetPluginRegistrationTimeout(s.registration)
 	r := &runtime{out: json.NewEncoder(os.Stdout)}
-	counted.changed = func(count int) { r.say(line{"event": "plugins", "count": count}) }
 	adaptation, err := nri.New("go-runtime", "1.0.0", r.synchronize, r.update, s.options()...)
 	if err != nil {
 		return err
 	}
 	r.Adaptation = adaptation
+	r.watch(func(count int) { r.say(line{"event": "plugins", "count": count}) })
 	if err := r.Start(); err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nri_plugin import mux, ttrpc
@@ -34,6 +34,11 @@ class Peer:
 
     def close(self) -> None:
         self._writer.close()
+
+    async def closed(self) -> None:
+        self.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
     async def read(self, connection: int, stream: int) -> Sent:
         """The message on this stream; others are kept for whoever asks for them."""
@@ -69,7 +74,7 @@ class Peer:
         self.send(wire.response())
         return registration
 
-    async def ready(self, *pods: PodSandbox, request_timeout: int = 0) -> None:
+    async def ready(self, *pods: PodSandbox, request_timeout: int = 60_000) -> None:
         """As far as to the first event."""
         await self.accept()
         for method, payload in (
@@ -88,7 +93,7 @@ async def socketpair() -> AsyncIterator[tuple[Peer, socket.socket]]:
     try:
         yield peer, ours
     finally:
-        peer.close()
+        await peer.closed()
         ours.close()
 
 
@@ -104,6 +109,10 @@ class Gate:
 
     def open(self) -> None:
         self._open.set()
+
+    @property
+    def reached(self) -> bool:
+        return self._arrived.is_set()
 
     async def arrived(self) -> None:
         """Until somebody stands before it."""

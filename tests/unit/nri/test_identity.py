@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,7 @@ def test_who_we_are(
 
 @pytest.mark.parametrize("index", [None, "", "1", "100", "1a", "-1", "٣٣", "10\n"])
 def test_an_index_has_two_digits(index: str | None) -> None:
-    with pytest.raises(ValueError, match="must be two digits"):
+    with pytest.raises(ValueError, match=f"index {re.escape(repr(index))} must be two digits"):
         identity(None, index, OWN, {})
 
 

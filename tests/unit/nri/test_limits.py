@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +53,13 @@ def test_what_was_given_up_begins_no_further_step() -> None:
     assert limit.give_up(), "its caller was told so already"
 
 
+def test_why_it_was_given_up_is_told() -> None:
+    limit = Limit(2.0, Clock())
+    limit.give_up("the runtime left")
+    with pytest.raises(OutOfTime, match="the runtime left"):
+        limit.check()
+
+
 def test_what_is_finished_cannot_be_given_up() -> None:
     limit = Limit(2.0, Clock())
     assert limit.finish()
@@ -68,8 +75,36 @@ def test_late_but_not_given_up_is_finished() -> None:
 
 
 def test_two_threads_never_both_have_it() -> None:
+    """The other one comes just when this one has seen that it is free."""
+    others: list[bool] = []
+
+    class Interrupted(Limit):
+        how = ""
+        other: Thread | None = None
+
+        @property
+        def _over(self) -> str:
+            seen = self.how
+            if self.other is None:
+                self.other = Thread(target=lambda: others.append(self.give_up()))
+                self.other.start()
+                self.other.join(0.1)  # unless it is kept out, it is through by then
+            return seen
+
+        @_over.setter
+        def _over(self, how: str) -> None:
+            self.how = how
+
+    limit = Interrupted(2.0)
+    mine = limit.finish()
+    assert limit.other is not None
+    limit.other.join()
+    assert [mine, *others] == [True, False]
+
+
+def test_of_two_threads_one_has_it() -> None:
     with ThreadPoolExecutor(2) as threads:
-        for _ in range(500):
+        for _ in range(200):
             limit, barrier = Limit(2.0), Barrier(2)
 
             def end(how: Callable[[], bool], barrier: Barrier = barrier) -> bool:

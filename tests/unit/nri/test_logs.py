@@ -93,7 +93,7 @@ def test_what_a_tenant_writes_stays_within_its_line(tmp_path: Path, style: str) 
 
 @given(st.text(st.characters(), max_size=20), st.text(st.characters(), max_size=20))
 def test_json_gives_back_what_was_said(message: str, value: str) -> None:
-    line = logs._one_line(logs._as_json({"msg": message, "value": value}))
+    line = logs._as_json({"msg": message, "value": value})
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line) == {"msg": message, "value": value}
@@ -101,7 +101,7 @@ def test_json_gives_back_what_was_said(message: str, value: str) -> None:
 
 @given(st.text(st.characters(), max_size=20))
 def test_a_text_value_has_one_field_and_gives_back_what_was_said(value: str) -> None:
-    line = logs._one_line(logs._as_text({"a": value, "b": 1}))
+    line = logs._as_text({"a": value, "b": 1})
     assert line.isascii()
     assert line.isprintable()
     match = re.fullmatch(r'a=("(?:[^"\\]|\\.)*"|[^ "=]+) b=1', line)
@@ -172,6 +172,30 @@ def test_no_descriptor_is_left_behind(text: Lines, tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_written_is_lost(text: Lines, mocker: MockerFixture) -> None:
     mocker.patch("os.write", side_effect=OSError(28, "No space left on device"))
     text.log.error("lost")
+
+
+def test_a_stderr_that_nobody_reads_keeps_nobody_waiting(mocker: MockerFixture) -> None:
+    reader, writer = os.pipe()
+    mocker.patch.object(logs, "_STDERR", writer)
+    log = Log()
+
+    def much() -> None:
+        for _ in range(500):
+            log.info("lost", pod="x" * 10_000)
+
+    thread = threading.Thread(target=much, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    told = os.read(reader, 1 << 20)
+    log.info("read again")
+    *whole, torn, last = (told + os.read(reader, 1 << 20)).decode().splitlines()
+    assert all("msg=lost" in line and len(line) > 10_000 for line in whole)
+    assert len(torn) < 10_000
+    assert last.endswith('msg="read again"')
+    os.close(reader)
+    log.info("nobody is there")
+    os.close(writer)
 
 
 def test_a_file_is_not_closed_while_somebody_writes(

@@ -62,7 +62,7 @@ def test_a_piece_is_handed_on_before_its_frame_is_whole() -> None:
 
 @pytest.mark.parametrize(
     ("connection", "length", "why"),
-    [(0, 0, "reserved"), (0, 5, "reserved"), (1, LONGEST_FRAME + 1, "more than 4194314")],
+    [(0, 0, "reserved"), (0, 5, "reserved"), (1, LONGEST_FRAME + 1, "more than 16777216")],
 )
 def test_what_no_peer_may_send(connection: int, length: int, why: str) -> None:
     header = struct.pack(">II", connection, length)
@@ -73,7 +73,7 @@ def test_what_no_peer_may_send(connection: int, length: int, why: str) -> None:
 
 
 def test_the_longest_frame_is_taken() -> None:
-    assert LONGEST_FRAME == 4 * 1024 * 1024 + 10
+    assert LONGEST_FRAME == 16 * 1024 * 1024
     assert Demultiplexer().receive(struct.pack(">II", 1, LONGEST_FRAME)) == []
     whole = frame(1, bytes(LONGEST_FRAME))
     assert Demultiplexer().receive(whole) == [Piece(1, bytes(LONGEST_FRAME))]

@@ -69,7 +69,7 @@ def test_what_happened_is_counted(metrics: Metrics, client: Client) -> None:
     metrics.attached("PolicyRefused", 0.001)
     metrics.detached("ok", 0.03)
     metrics.detached("incomplete", 7.0)
-    metrics.fell_back(2)
+    metrics.fell_back(3)
     metrics.fell_back(0)
     metrics.lent(5)
     metrics.without_device(3)
@@ -86,7 +86,7 @@ def test_what_happened_is_counted(metrics: Metrics, client: Client) -> None:
         'netdev_attach_seconds_bucket{le="2.0"}': 3,
         'netdev_detach_seconds_bucket{le="5.0"}': 1,
         'netdev_detach_seconds_bucket{le="+Inf"}': 2,
-        "netdev_restore_fallbacks_total": 2,
+        "netdev_restore_fallbacks_total": 3,
         "netdev_devices_lent": 5,
         "netdev_pods_without_device": 3,
         "netdev_reconnects_total": 1,
@@ -158,11 +158,26 @@ def test_a_client_that_gives_up_is_no_news(
     assert capfd.readouterr().err == ""
 
 
+def test_of_too_many_clients_the_oldest_goes(client: Client, mocker: MockerFixture) -> None:
+    mocker.patch.object(prometheus, "_MOST_CLIENTS", 4)
+    silent = [socket.create_connection(client.address) for _ in range(12)]
+    assert client.ask("/healthz")[0] == 200
+    for each in silent[:8]:
+        assert each.recv(1) == b""
+    for each in silent[9:]:
+        each.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert each.recv(12) == b"HTTP/1.0 200"
+    for each in silent:
+        each.close()
+
+
 def test_an_ipv6_address(metrics: PrometheusMetrics) -> None:
     try:
-        client = Client(metrics, "::1")
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
+    client = Client(metrics, "::1")
     assert client.ask("/healthz")[0] == 200
     client.stop()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -73,16 +73,30 @@ class Pauses:
 
 
 class Runtime:
-    """A socket that is there or not, and the peers that a plugin makes by dialling it."""
+    """A socket that is there or not, and the peers that a plugin makes by dialling it.
+
+    All is closed at the end of the block.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self._all: list[Peer] = []
         self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for peer in self._all:
+            await peer.closed()
 
     async def start(self) -> None:
         async def dialled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.peers.put(Peer(reader, writer))
+            self._all.append(Peer(reader, writer))
+            await self.peers.put(self._all[-1])
 
         self._server = await asyncio.start_unix_server(dialled, self.path)
 
@@ -91,6 +105,13 @@ class Runtime:
         assert self._server is not None
         self._server.close()
         self.path.unlink()
+
+
+@asynccontextmanager
+async def started(directory: Path) -> AsyncIterator[Runtime]:
+    async with Runtime(directory / "nri.sock") as runtime:
+        await runtime.start()
+        yield runtime
 
 
 @asynccontextmanager
@@ -119,9 +140,9 @@ async def until(condition: Any) -> None:
 async def test_it_dials_again_with_growing_pauses(
     nri: Nri, tmp_path: Path, mocker: MockerFixture
 ) -> None:
-    pauses, runtime = Pauses(mocker), Runtime(tmp_path / "nri.sock")
-    pauses.then[7] = runtime.start
-    async with running(nri, runtime.path):
+    pauses = Pauses(mocker)
+    async with Runtime(tmp_path / "nri.sock") as runtime, running(nri, runtime.path):
+        pauses.then[7] = runtime.start
         peer = await runtime.peers.get()
         assert pauses.seconds == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
         await peer.ready()
@@ -142,9 +163,8 @@ async def test_it_dials_again_with_growing_pauses(
 async def test_a_connection_of_no_use_does_not_shorten_the_pauses(
     nri: Nri, tmp_path: Path, mocker: MockerFixture
 ) -> None:
-    pauses, runtime = Pauses(mocker), Runtime(tmp_path / "nri.sock")
-    await runtime.start()
-    async with running(nri, runtime.path):
+    pauses = Pauses(mocker)
+    async with started(tmp_path) as runtime, running(nri, runtime.path):
         for _ in range(4):
             (await runtime.peers.get()).close()
         await runtime.peers.get()
@@ -167,10 +187,8 @@ async def test_records_of_the_pods_live_across_connections(
     nri: Nri, tmp_path: Path, mocker: MockerFixture
 ) -> None:
     Pauses(mocker)
-    runtime = Runtime(tmp_path / "nri.sock")
-    await runtime.start()
     before = nri.bench.at_home()
-    async with running(nri, runtime.path):
+    async with started(tmp_path) as runtime, running(nri, runtime.path):
         peer = await runtime.peers.get()
         await peer.ready()
         assert (await peer.ask("RunPodSandbox", wire.pod_request(POD))).code == 0
@@ -210,10 +228,9 @@ async def test_a_launched_plugin_ends_with_a_descriptor_that_is_none(
 async def test_a_signal_ends_it_once_what_is_under_way_is_answered(
     nri: Nri, tmp_path: Path, number: signal.Signals
 ) -> None:
-    gate, runtime = Gate(), Runtime(tmp_path / "nri.sock")
-    await runtime.start()
+    gate = Gate()
     nri.bench.world.interrupt(1, gate)
-    async with running(nri, runtime.path) as task:
+    async with started(tmp_path) as runtime, running(nri, runtime.path) as task:
         peer = await runtime.peers.get()
         await peer.ready()
         stream = peer.call("RunPodSandbox", wire.pod_request(POD))
@@ -227,6 +244,38 @@ async def test_a_signal_ends_it_once_what_is_under_way_is_answered(
     assert nri.in_pod() == ["net1"], "it is the pod's for as long as that lives"
 
 
+async def test_further_signals_change_nothing(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    signals = mocker.spy(service, "_cancel_once")
+    gate = Gate()
+    nri.bench.world.interrupt(1, gate)
+    async with started(tmp_path) as runtime, running(nri, runtime.path) as task:
+        peer = await runtime.peers.get()
+        await peer.ready()
+        stream = peer.call("RunPodSandbox", wire.pod_request(POD))
+        await gate.arrived()
+        for number in range(1, 4):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await until(lambda number=number: signals.call_count == number)
+        gate.open()
+        assert (await peer.answer(stream)).code == 0
+        assert await peer.at_end()
+        await task
+
+
+async def test_a_signal_while_it_warms_up(nri: Nri, tmp_path: Path, mocker: MockerFixture) -> None:
+    assembled, gate = Assembled(nri), Gate()
+    mocker.patch.object(assembled, "warm", gate)
+    async with running(nri, tmp_path / "none", assembled=assembled) as task:
+        await gate.arrived()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(task.cancelling)
+        gate.open()
+        await task
+    assert "stopped by a signal" in nri.log.told("info")
+
+
 # --- looking after the records ---------------------------------------------------------------
 
 
@@ -236,6 +285,7 @@ class Watched:
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
+        self.drained = 0
         self.closed = False
 
     def happen(self) -> None:
@@ -246,6 +296,7 @@ class Watched:
 
     def drain(self) -> None:
         self._ours.recv(100)
+        self.drained += 1
 
     def close(self) -> None:
         self._ours.close()
@@ -269,6 +320,7 @@ async def test_records_are_looked_after_at_the_start_and_when_a_link_changed(
         await until(lambda: not nri.bench.journal.kept)
         watched.happen()
         await until(lambda: looks.call_count == 3)
+        assert watched.drained == 2
     assert watched.closed
 
 
@@ -276,20 +328,19 @@ async def test_without_link_events_it_works_too(
     nri: Nri, tmp_path: Path, mocker: MockerFixture
 ) -> None:
     mocker.patch.object(service, "LinkWatch", side_effect=OSError("not permitted"))
-    runtime = Runtime(tmp_path / "nri.sock")
-    await runtime.start()
-    async with running(nri, runtime.path):
+    async with started(tmp_path) as runtime, running(nri, runtime.path):
         await (await runtime.peers.get()).ready()
     assert any("link events cannot be had" in each for each in nri.log.told("warn"))
 
 
 async def test_it_is_warm_before_it_dials(nri: Nri, tmp_path: Path, mocker: MockerFixture) -> None:
-    assembled, runtime = Assembled(nri), Runtime(tmp_path / "nri.sock")
-    await runtime.start()
-    async with running(nri, runtime.path, assembled=assembled):
-        await runtime.peers.get()
-        assert assembled.warmed == 1
-    mocker.patch.object(assembled, "warm", side_effect=StateError("no netlink"))
-    async with running(nri, runtime.path, assembled=assembled):
-        await (await runtime.peers.get()).ready()
-    assert "links cannot be looked at" in nri.log.told("error")
+    assembled = Assembled(nri)
+    async with started(tmp_path) as runtime:
+        async with running(nri, runtime.path, assembled=assembled):
+            await runtime.peers.get()
+            assert assembled.warmed == 1
+        for error in (StateError("no netlink"), OSError("no descriptor is left")):
+            mocker.patch.object(assembled, "warm", side_effect=error)
+            async with running(nri, runtime.path, assembled=assembled):
+                await (await runtime.peers.get()).ready()
+    assert nri.log.told("error") == ["links cannot be looked at"] * 2

@@ -125,7 +125,7 @@ def test_a_whole_conversation(size: int) -> None:
     portions = [data[start : start + size] for start in range(0, len(data), size)]
     wanted = [each for portion in portions for each in session.receive(portion)]
     assert [(each.stream, each.request) for each in wanted] == [
-        (1, Configure("", "containerd", "v2.4.2", 5.0, None, "0.12.0")),
+        (1, Configure("", "containerd", "v2.4.2", 5.0, 2.0, "0.12.0")),
         (5, Synchronize((POD,), more=False)),
         (7, PodEvent("run", POD)),
         (9, CreateContainer(POD, "main")),
@@ -190,12 +190,16 @@ def test_synchronize_again() -> None:
     assert [each.pods for each in wanted] == [(POD, other), (other,)]
 
 
-def test_pods_do_not_come_before_the_last_part() -> None:
+def test_pods_events_may_come_before_the_last_part_or_without_any() -> None:
+    """As from NRI before 0.7, for plugins that it launches."""
     session = brought_to(State.CONFIGURED)
-    assert session.receive(request(5, "Synchronize", wire.synchronize(more=True))) == []
+    assert session.receive(request(5, "Synchronize", wire.synchronize(POD, more=True))) == []
     assert session.state is State.CONFIGURED
-    session.receive(request(7, "RunPodSandbox", pod_request()))
-    assert refusals(session) == [(5, 0), (7, Code.FAILED_PRECONDITION)]
+    (run,) = session.receive(request(7, "RunPodSandbox", pod_request()))
+    assert run.request == PodEvent("run", POD)
+    assert session.state is State.CONFIGURED
+    (last,) = session.receive(request(9, "Synchronize", wire.synchronize(POD)))
+    assert last.pods == (POD, POD)
 
 
 @pytest.mark.parametrize("event", range(16))
@@ -395,3 +399,19 @@ def test_no_more_is_kept_than_one_message() -> None:
         assert wire.buffered(session) < len(whole)
     assert wire.buffered(session) == 0
     assert refusals(session) == [(5, Code.UNIMPLEMENTED)]
+
+
+def test_a_runtime_that_tells_no_timeouts_may_send_more() -> None:
+    """NRI before 0.7 sends all pods at once, and its ttrpc does not stop it."""
+    session = brought_to(State.REGISTERED)
+    session.receive(request(1, "Configure", wire.configure(request_timeout=0)))
+    session.data_to_send()
+    payload = wire.synchronize() + bytes((0x7A, 0x80, 0x80, 0x80, 0x03)) + bytes(6 << 20)
+    data = message(3, wire.call("Synchronize", payload))
+    wanted = [
+        call
+        for start in range(0, len(data), 1 << 20)
+        for call in session.receive(frame(mux.PLUGIN_SERVICE, data[start:][: 1 << 20]))
+    ]
+    assert [call.stream for call in wanted] == [3]
+    assert session.state is State.READY

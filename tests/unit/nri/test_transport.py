@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cni_netdev.core.errors import Fault, RequestError
-from nri_plugin import messages, mux
+from nri_plugin import messages, mux, transport
 from nri_plugin.errors import Code
+from nri_plugin.limits import Limit
 from nri_plugin.session import Session
 from nri_plugin.transport import Connection, adopt
 from tests import wire
@@ -58,6 +59,7 @@ async def connected(
     *,
     configure: Callable[[str], Handlers] | None = None,
     registration_seconds: float = 60,
+    launched: bool = False,
 ) -> AsyncIterator[Wire]:
     readied: list[bool] = []
     session = Session("injector", "10")
@@ -67,6 +69,7 @@ async def connected(
         configure or (lambda _: nri.handlers),
         nri.log,
         lambda: readied.append(True),
+        launched=launched,
     )
     async with socketpair() as (peer, ours):
         streams = await asyncio.open_unix_connection(sock=ours)
@@ -89,6 +92,20 @@ def changes_of_an_attach() -> list[str]:
     trial = Nri(new_bench())
     trial.run()
     return trial.bench.world.events
+
+
+def begin_in_time(gate: Gate, mocker: MockerFixture) -> None:
+    """However slow this machine is, what is to stand at the gate gets there."""
+
+    class Patient(Limit):
+        def __init__(self, seconds: float) -> None:
+            super().__init__(seconds, lambda: 0.0)
+
+        def check(self) -> None:
+            if gate.reached:
+                super().check()
+
+    mocker.patch.object(transport, "Limit", Patient)
 
 
 # --- a pod's life ----------------------------------------------------------------------------
@@ -200,9 +217,10 @@ async def test_a_bad_configuration_is_refused_and_the_process_lives(
 
 @pytest.mark.parametrize("number", range(1, len(changes_of_an_attach()) + 1))
 async def test_an_attach_that_takes_too_long_is_answered_and_then_taken_back(
-    nri: Nri, worker: Executor, gate: Gate, number: int
+    nri: Nri, worker: Executor, gate: Gate, mocker: MockerFixture, number: int
 ) -> None:
     """Whether it stops before its next step, or finds at its end that nobody waits."""
+    begin_in_time(gate, mocker)
     before = nri.bench.at_home()
     nri.bench.world.interrupt(number, gate)
     async with connected(nri, worker) as line:
@@ -347,18 +365,42 @@ async def test_an_end_within_a_message(nri: Nri, worker: Executor) -> None:
         assert await line.serving == "the connection ended within a message"
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2])
-async def test_a_registration_that_never_completes_ends(
-    nri: Nri, worker: Executor, steps: int
-) -> None:
-    """Without an answer, without Configure, without Synchronize."""
-    async with connected(nri, worker, registration_seconds=0.1) as line:
-        if steps > 0:
-            await line.peer.accept()
-        if steps > 1:
-            line.peer.call("Configure", wire.configure())
+async def test_a_registration_that_never_completes_ends(nri: Nri, worker: Executor) -> None:
+    async with connected(nri, worker, registration_seconds=0.01) as line:
         await line.serving
     assert nri.log.told("error") == ["the runtime did not register and synchronize us in time"]
+
+
+@pytest.mark.parametrize("calls", [[], ["Configure"]])
+async def test_half_a_registration_is_none(nri: Nri, worker: Executor, calls: list[str]) -> None:
+    async with connected(nri, worker) as line:
+        await line.peer.accept()
+        for method in calls:
+            await line.peer.ask(method)
+        line.connection._not_ready()
+        await line.serving
+
+
+async def test_a_launched_plugin_is_ready_when_configured(nri: Nri, worker: Executor) -> None:
+    """NRI before 0.7 goes on to pods' events then."""
+    async with connected(nri, worker, launched=True) as line:
+        await line.peer.accept()
+        await line.peer.ask("Configure")
+        assert line.readied == [True]
+        line.connection._not_ready()
+        assert (await line.peer.ask("RunPodSandbox", wire.pod_request(PLAIN))).code == 0
+
+
+async def test_nothing_is_said_of_a_registration_that_ended_before(
+    nri: Nri, worker: Executor, mocker: MockerFixture
+) -> None:
+    timers = mocker.spy(asyncio.get_running_loop(), "call_later")
+    async with connected(nri, worker, registration_seconds=3600) as line:
+        line.peer.close()
+        await line.serving
+    made = zip(timers.call_args_list, timers.spy_return_list, strict=True)
+    (timer,) = [timer for (args, _), timer in made if args[0] == 3600]
+    assert timer.cancelled()
 
 
 async def test_one_that_did_complete_does_not(nri: Nri, worker: Executor) -> None:
@@ -368,17 +410,26 @@ async def test_one_that_did_complete_does_not(nri: Nri, worker: Executor) -> Non
         assert (await line.peer.ask("Shutdown")).code == 0
 
 
-async def test_a_runtime_that_leaves_while_we_work(nri: Nri, worker: Executor, gate: Gate) -> None:
-    """What was begun is ended; it is nobody's to hear of."""
+async def test_a_runtime_that_leaves_while_we_work(
+    nri: Nri, worker: Executor, gate: Gate, mocker: MockerFixture
+) -> None:
+    """It goes on without us: its pod must not be given a device behind its back."""
+    given_up = mocker.spy(Limit, "give_up")
+    before = nri.bench.at_home()
     nri.bench.world.interrupt(1, gate)
     async with connected(nri, worker) as line:
         await line.peer.ready()
         line.peer.call(RUN, wire.pod_request(POD))
         await gate.arrived()
         line.peer.close()
+        while not given_up.called:  # noqa: ASYNC110 - that the end was read tells nobody
+            await asyncio.sleep(0)
         gate.open()
-        await line.serving
-    assert nri.in_pod() == ["net1"], "the runtime stops the pod, or the next one tells of it"
+        assert await line.serving == "the runtime closed the connection"
+    assert nri.bench.at_home() == before
+    nri.bench.nothing_left()
+    error = nri.log.lines[-1].fields["error"]
+    assert "the runtime closed the connection: nobody waits" in str(error)
 
 
 async def test_a_signal_lets_what_is_under_way_be_answered(

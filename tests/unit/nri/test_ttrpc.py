@@ -13,6 +13,7 @@ from nri_plugin.proto import ttrpc_pb2
 from nri_plugin.ttrpc import (
     DATA,
     LONGEST,
+    LONGEST_OF_OLD,
     REQUEST,
     RESPONSE,
     Call,
@@ -82,6 +83,13 @@ def test_byte_by_byte_and_with_trailing_data() -> None:
 def test_the_longest_message_is_taken() -> None:
     assert LONGEST == 4 * 1024 * 1024
     assert only(message(1, bytes(LONGEST))) == Message(1, REQUEST, bytes(LONGEST), LONGEST)
+
+
+def test_an_old_runtimes_longer_message_is_taken_when_told_so() -> None:
+    decoder = Decoder()
+    decoder.longest = LONGEST_OF_OLD
+    (found,) = decoder.receive(message(1, bytes(LONGEST + 1)))
+    assert found.body == bytes(LONGEST + 1)
 
 
 @pytest.mark.parametrize("portion", [1 << 16, 4096, LONGEST + 100])
