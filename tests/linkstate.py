@@ -90,7 +90,13 @@ def _routes(family: str, name: str) -> list[Any]:
     routes = _ip(family, "-d", "route", "show", "table", "all", "dev", name)
     for each in routes:
         each["flags"] = [flag for flag in each.get("flags", []) if flag == "onlink"]
-    return _sorted(routes)
+    return _sorted(each for each in routes if not _comes_with_the_carrier(each))
+
+
+def _comes_with_the_carrier(route: Any) -> bool:
+    """The kernel's own, before or after we look; they follow from the link-local address."""
+    own = ("fe80::/64", "ff00::/8")
+    return route.get("protocol") == "kernel" and route.get("dst") in own
 
 
 def _sorted(values: Any) -> list[Any]:
