@@ -48,7 +48,7 @@ class Assembly:
         self._log.become(config.log_file, config.log_level, config.log_format)
         self._serve(config.metrics)
         journal = FileJournal(config.state_dir or DEFAULT_STATE_DIR, _LOCK_SECONDS)
-        engine = Injector(self._kernel, journal)
+        engine = Injector(self._kernel, journal, resident=True)
         settings = Settings(policy, bool(config.adopt))
         self.handlers = Handlers(engine, settings, self._log, self.metrics)
         return self.handlers

@@ -13,7 +13,7 @@ from cni_netdev.core.errors import CannotApply, NetdevError
 from nri_plugin import pods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cni_netdev.core.engine import Attachment
     from cni_netdev.core.model import DeviceRequest, Owner, Record
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         ) -> Attachment | None: ...
         def has(self, key: Key) -> bool: ...
         def detach(self, key: Key) -> Release | None: ...
-        def recover(self, ended: frozenset[str] = ...) -> tuple[Release, ...]: ...
+        def recoveries(self, ended: frozenset[str]) -> Iterator[Release]: ...
         def repin(self, front: str) -> tuple[str, ...]: ...
         def sandboxes(self, front: str) -> frozenset[str]: ...
         def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]: ...
@@ -59,6 +59,10 @@ if TYPE_CHECKING:
         def info(self, message: str, **fields: Any) -> None: ...
         def warn(self, message: str, **fields: Any) -> None: ...
         def error(self, message: str, **fields: Any) -> None: ...
+
+
+# Seconds that one look at the records may keep pods waiting, give or take one release.
+_SHARE = 0.1
 
 
 class Settings(NamedTuple):
@@ -78,7 +82,10 @@ class Handlers:
         self._settings = settings
         self._log = log
         self._metrics = metrics
-        self._stuck: frozenset[Release] = frozenset()
+        self._ended: frozenset[str] = frozenset()
+        self._round: Iterator[Release] | None = None
+        self._stuck: dict[Key, Release] = {}
+        self._stuck_again: dict[Key, Release] = {}
 
     # --- whether there is anything to do; quick, and safe from any thread ----------------------
 
@@ -166,7 +173,8 @@ class Handlers:
         Pods that are being created are not among them, so a record without its pod is released
         only when the pod's namespace is gone too.
         """
-        self.look_after({pod.id for pod in known})
+        self._round, self._ended = None, self._missing_from({pod.id for pod in known})
+        self.look_after()
         self._repin()
         running = [pod for pod in known if pod.netns]
         if self._settings.adopt:
@@ -175,25 +183,44 @@ class Handlers:
         without = [pod for pod in running if self._lacks(pod)]
         self._metrics.without_device(len(without))
 
-    def look_after(self, known: set[str] | None = None) -> None:
+    def look_after(self) -> bool:
         """Bring home what dead pods hold; called now and then, and when a link came or went.
 
-        known: ids of the pods that there are; None when only the kernel is asked.
+        True when its share of time was used up before the end: call it again, after whatever
+        waits meanwhile.
         """
-        start = time.monotonic()
+        until = time.monotonic() + _SHARE
         try:
-            ours = self._engine.sandboxes("nri")
-            ended = frozenset() if known is None else ours - known
-            releases = self._engine.recover(ended)
-            for release in releases:
-                if release not in self._stuck:  # what is no news is not told every few seconds
-                    taken = time.monotonic() - start
-                    self._tell(release, taken, {"sandbox": release.owner.sandbox})
-            self._stuck = frozenset(each for each in releases if not each.complete)
-            self._count_lent()
-            self._log.debug("looked after the records")
+            self._round = self._round or self._engine.recoveries(self._ended)
+            start = time.monotonic()
+            for release in self._round:
+                self._recovered(release, time.monotonic() - start)
+                start = time.monotonic()
+                if start > until:
+                    return True
         except Exception as error:  # noqa: BLE001 - the next look may do better
             self._log.error("cannot look after the records", error=error)
+        self._round = None
+        self._stuck, self._stuck_again = self._stuck_again, {}
+        self._count_lent()
+        self._log.debug("looked after the records")
+        return False
+
+    def _recovered(self, release: Release, seconds: float) -> None:
+        """Told once, not at every look."""
+        key = release.owner.key
+        if not release.complete:
+            self._stuck_again[key] = release
+        if self._stuck.get(key) != release:
+            self._tell(release, seconds, {"sandbox": release.owner.sandbox})
+
+    def _missing_from(self, known: set[str]) -> frozenset[str]:
+        """Those of our sandboxes that the runtime does not know."""
+        try:
+            return self._engine.sandboxes("nri") - known
+        except Exception as error:  # noqa: BLE001 - then only the kernel is asked
+            self._log.error("the records cannot be read", error=error)
+            return frozenset()
 
     def _repin(self) -> None:
         try:
@@ -238,7 +265,7 @@ class Handlers:
         """Never raises: what was done is done, counted or not."""
         try:
             self._metrics.lent(self._engine.held())
-        except NetdevError as error:
+        except Exception as error:  # noqa: BLE001 - see above
             self._log.warn("the records cannot be counted", error=error)
 
     def _tell(self, release: Release, seconds: float, who: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Service:
         self._log = log
         self._worker = ThreadPoolExecutor(1, "worker")
         self._trouble = ""
-        self._look: asyncio.Future[None] | None = None
+        self._look: asyncio.Future[bool] | None = None
         self._settling: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -85,6 +85,7 @@ class Service:
             nonlocal useful
             useful = True
             self._assembly.metrics.ready(True)
+            self._look_after()
 
         try:
             descriptor = self._who.descriptor
@@ -147,6 +148,11 @@ class Service:
         if self._look is None or self._look.done():
             handlers, loop = self._assembly.handlers, asyncio.get_running_loop()
             self._look = loop.run_in_executor(self._worker, handlers.look_after)
+            self._look.add_done_callback(self._looked)
+
+    def _looked(self, look: asyncio.Future[bool]) -> None:
+        if not look.cancelled() and look.exception() is None and look.result():
+            self._look_after()
 
 
 def _cancel_once(task: asyncio.Task[None]) -> None:

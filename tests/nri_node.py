@@ -24,7 +24,14 @@ def prepare(host: Host) -> Host:
     host.configured("dummy0", 1)
     host.configured("nic1", 2)
     host.conflist(PTP, name="pods")
+    until(_link_locals_are_there, lambda: capture("nic1"))
     return host
+
+
+def _link_locals_are_there() -> bool:
+    """Each configured link's own and its peer's: the kernel makes them when the carrier comes."""
+    wanted = {"dummy0": 2, "dummy0p": 1, "nic1": 2, "nic1p": 1}
+    return all(len(capture(name)["link-local"]) == count for name, count in wanted.items())
 
 
 def see_that_all_is_home(node: Host, before: dict[str, Any]) -> None:

@@ -61,7 +61,11 @@ class Attachment(NamedTuple):
 class Injector:
     """The injection core.  One call at a time; several processes may work side by side."""
 
-    def __init__(self, kernel: Kernel, journal: Journal) -> None:
+    def __init__(self, kernel: Kernel, journal: Journal, *, resident: bool = False) -> None:
+        """resident: somebody calls recoveries() now and then, so that no attach or detach needs
+        to bring home in passing what other, dead attachments hold.
+        """
+        self._resident = resident
         self._kernel = kernel
         self._journal = journal
         self._restorer = Restorer(kernel, journal)
@@ -90,7 +94,10 @@ class Injector:
             record = self._already(owner, target, wanted)
             if record is None:
                 record = self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
-        return Attachment(record, (*notes, *self._recoverer.others(besides=owner.key)))
+        return Attachment(record, (*notes, *self._in_passing(owner.key)))
+
+    def _in_passing(self, key: Key) -> tuple[str, ...]:
+        return () if self._resident else self._recoverer.others(besides=key)
 
     @contextmanager
     def _pods(self, path: str) -> Iterator[Netns]:
@@ -279,7 +286,7 @@ class Injector:
         is said in the release's notes.  Raises LockTimeout and StateError.
         """
         release = self._detach(key) if self._journal.has(key) else None
-        notes = self._recoverer.others(besides=key)
+        notes = self._in_passing(key)
         if release is None and notes:
             release = Release(_owner_of(key), (), (), complete=True)
         return release._replace(notes=(*release.notes, *notes)) if release else None
@@ -319,12 +326,15 @@ class Injector:
         ended: sandboxes that the runtime does not know any more.  One whose namespace has no path
         either is dead, unless processes are seen in it.
         """
-        releases = [
-            self._recoverer.if_dead(record, ended=record.owner.sandbox in ended)
-            for record in self._journal.records()
-        ]
+        return tuple(self.recoveries(ended))
+
+    def recoveries(self, ended: frozenset[str] = frozenset()) -> Iterator[Release]:
+        """The same, one after the other as they are asked for: each may take its time."""
+        for record in self._journal.records():
+            release = self._recoverer.if_dead(record, ended=record.owner.sandbox in ended)
+            if release is not None:
+                yield release
         self._journal.sweep()
-        return tuple(release for release in releases if release is not None)
 
     def repin(self, front: str) -> tuple[str, ...]:
         """Pin here what has no pin here, as after a restart of the agent's container.

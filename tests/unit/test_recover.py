@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from cni_netdev.core.engine import Injector
 from cni_netdev.core.recover import Recoverer
 from cni_netdev.core.restore import Restorer
-from tests.workbench import FULL, OTHER, OTHER_PATH, OWNER, PATH, Bench, request
+from tests.workbench import (
+    FULL,
+    NO_POLICY,
+    OTHER,
+    OTHER_PATH,
+    OWNER,
+    PATH,
+    POD,
+    Bench,
+    request,
+)
 
 ENDED = frozenset([OWNER.sandbox])
 
@@ -72,3 +83,24 @@ def test_what_came_to_life_since_it_was_read_is_left_alone(bench: Bench) -> None
     assert not recoverer.alive(stale, ended=True)
     assert recoverer.if_dead(stale, ended=True) is None
     assert bench.engine.check(OWNER.key, PATH, {}) == ()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_others_are_brought_home_in_passing_unless_somebody_stays_to_do_it(
+    bench: Bench, *, resident: bool
+) -> None:
+    lent(bench, path_gone=True, occupied=False, refused=False)
+    engine = Injector(bench.kernel, bench.journal, resident=resident)
+    engine.detach(OTHER.key)
+    assert (OWNER.key in bench.journal.kept) == resident
+    engine.attach(OTHER, OTHER_PATH, (request("eth1"),), NO_POLICY, POD)
+    assert OWNER.key not in bench.journal.kept, "its link was asked for"
+
+
+def test_recoveries_are_made_as_they_are_asked_for(bench: Bench) -> None:
+    lent(bench, path_gone=True, occupied=False, refused=False)
+    rest = bench.engine.recoveries()
+    assert bench.journal.kept
+    assert next(rest).devices == ("eth1",)
+    bench.nothing_left()
+    assert list(rest) == []

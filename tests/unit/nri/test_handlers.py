@@ -469,3 +469,30 @@ def test_looking_after_never_raises(nri: Nri, mocker: MockerFixture, error: Exce
     mocker.patch.object(nri.bench.journal, "records", side_effect=error)
     nri.handlers.look_after()
     assert nri.log.only("error").fields["error"] is error
+
+
+def test_many_dead_pods_are_brought_home_a_share_at_a_time(nri: Nri, mocker: MockerFixture) -> None:
+    """Whatever waits for the worker has its turn in between."""
+    before = nri.bench.at_home()
+    nri.run()
+    nri.run(pod({"name": "eth2"}, id_="c2", netns=OTHER_PATH))
+    for path in (PATH, OTHER_PATH):
+        nri.bench.world.remove_path(path)
+    mocker.patch("nri_plugin.handlers._SHARE", -1.0)
+    assert nri.handlers.look_after() is True
+    assert len(nri.bench.journal.kept) == 1
+    assert nri.handlers.look_after() is True
+    assert nri.handlers.look_after() is False
+    assert nri.bench.at_home() == before
+    nri.bench.nothing_left()
+
+
+def test_what_stays_away_is_told_once(nri: Nri, mocker: MockerFixture) -> None:
+    stuck = Release(Owner("nri", "", "c1", ""), (), ("eth1 is busy",), complete=False)
+    other = stuck._replace(notes=("eth1 is lost",))
+    for release in (stuck, stuck, stuck, other):
+        mocker.patch.object(nri.bench.engine, "recoveries", return_value=iter((release,)))
+        nri.handlers.look_after()
+    away = "something is still away, to be tried again"
+    assert nri.log.told("warn") == [away, "eth1 is busy", away, "eth1 is lost"]
+    assert nri.metrics.counted == [("detached", "incomplete")] * 2
