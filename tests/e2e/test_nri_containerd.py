@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import faulty
 from tests.containerd import Containerd, RuntimeRefused
 from tests.injector import KEY, PROGRAM, NriPlugin
 from tests.linkstate import capture, differences, everything
@@ -126,6 +127,22 @@ def test_a_failed_injection_fails_the_pod_and_leaves_the_host_alone(node: Host, 
             end(containerd, left)
         until(lambda: everything() == before, lambda: differences(before, everything()))
         assert node.left_over() == []
+
+
+def test_a_slow_kernel_fails_the_pod_in_time(node: Host) -> None:
+    """One move takes longer than the 2 s after which containerd would go on without us."""
+    before = snapshot()
+    program = faulty.nri_plugin(node.directory)
+    slow = {"NETDEV_SLOW": "2.5", "NETDEV_DURING": "attach"}
+    with (
+        Containerd(node) as containerd,
+        NriPlugin(node, containerd.nri_socket, program=program, env=slow) as plugin,
+    ):
+        plugin.wait_for("synchronized")
+        with pytest.raises(RuntimeRefused, match="DeadlineExceeded"):
+            containerd.run_pod("slow", {KEY: ONE})
+        see_that_all_is_home(node, before)
+        assert plugin.lines("connection ended") == []
 
 
 def test_a_pod_on_the_hosts_network_is_refused(node: Host) -> None:
