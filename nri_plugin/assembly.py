@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.engine import Injector
-from cni_netdev.core.journal import FileJournal
+from cni_netdev.core.journal import DEFAULT_DIRECTORY, FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.policy import Policy
 from cni_netdev.core.policyfile import load
-from nri_plugin.config import DEFAULT_STATE_DIR, Config, parse
+from nri_plugin.config import Config, parse
 from nri_plugin.handlers import Handlers, Settings
 from nri_plugin.metrics import NoMetrics
 
@@ -47,7 +47,7 @@ class Assembly:
         policy()  # what is wrong with it is said now, not with the first pod
         self._log.become(config.log_file, config.log_level, config.log_format)
         self._serve(config.metrics)
-        journal = FileJournal(config.state_dir or DEFAULT_STATE_DIR, _LOCK_SECONDS)
+        journal = FileJournal(config.state_dir or DEFAULT_DIRECTORY, _LOCK_SECONDS)
         engine = Injector(self._kernel, journal, resident=True)
         settings = Settings(policy, bool(config.adopt))
         self.handlers = Handlers(engine, settings, self._log, self.metrics)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LEVELS = ("debug", "info", "warn", "error")
 FORMATS = ("text", "json")
-DEFAULT_STATE_DIR = "/run/cni-netdev"
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([^:\s\[\]]*)):([0-9]{1,5})")
 _LAST_PORT = 65535
 
