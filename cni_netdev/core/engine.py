@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
 from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve
-from cni_netdev.core.adopt import Adopter
 from cni_netdev.core.compare import Told, differences
 from cni_netdev.core.errors import (
     CannotApply,
@@ -265,6 +264,8 @@ class Injector:
         Nothing moves.  notes: what is not there as the Go injector leaves it, or may not go.
         Raises NetnsError, LockTimeout, StateError.
         """
+        from cni_netdev.core.adopt import Adopter  # for a migration, not for every pod
+
         with self._journal.lock(lock_of(owner.key)):
             if self._journal.has(owner.key):
                 return None
