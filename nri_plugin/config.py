@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev.core import values
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.objects import Object
 from cni_netdev.core.policy import parse_policy
 from cni_netdev.core.policyfile import decode
 
@@ -58,18 +59,18 @@ def parse(text: str, where: str = "configuration") -> Config:
     """Raises RequestError with every fault, each with its path."""
     value = decode(text, where) if text.strip() else {}
     faults: list[Fault] = []
-    reader = _Reader(value, faults)
+    given = Object(value, "", faults)
     config = Config(
-        policy=reader.take("policy", parse_policy),
-        policy_file=reader.take("policyFile", _absolute),
-        state_dir=reader.take("stateDir", _absolute),
-        metrics=reader.take("metrics", as_address),
-        adopt=reader.take("adopt", values.as_boolean),
-        **_log(reader.value.get("log"), faults),
+        policy=given.take("policy", parse_policy),
+        policy_file=given.take("policyFile", _absolute),
+        state_dir=given.take("stateDir", _absolute),
+        metrics=given.take("metrics", as_address),
+        adopt=given.take("adopt", values.as_boolean),
+        **_log(given.nested("log")),
     )
     if config.policy is not None and config.policy_file is not None:
-        faults.append(Fault("policyFile", "stands beside policy; give one of them"))
-    reader.refuse_unknown(("policy", "policyFile", "stateDir", "metrics", "adopt", "log"))
+        given.fault(".policyFile", "stands beside policy; give one of them")
+    given.refuse_unknown(("policy", "policyFile", "stateDir", "metrics", "adopt", "log"))
     if faults:
         raise RequestError(
             tuple(
@@ -88,44 +89,12 @@ def as_address(value: object) -> tuple[str, int]:
     return match[1] or match[2] or "", int(match[3])
 
 
-class _Reader:
-    """One object whose keys are read one by one."""
-
-    def __init__(self, value: object, faults: list[Fault], path: str = "") -> None:
-        self._faults, self._path = faults, path
-        if not isinstance(value, dict):
-            faults.append(Fault(path.rstrip("."), f"must be an object, not {values.shown(value)}"))
-        self.value: dict[str, Any] = value if isinstance(value, dict) else {}
-
-    def take(self, key: str, convert: Callable[[object], Any]) -> Any:
-        """The converted value; None when absent or wrong."""
-        if self.value.get(key) is None:
-            return None
-        try:
-            return convert(self.value[key])
-        except RequestError as error:
-            self._faults.extend(error.faults)
-        except ValueError as error:
-            self._faults.append(Fault(self._path + key, str(error)))
-        return None
-
-    def refuse_unknown(self, known: tuple[str, ...]) -> None:
-        for key in self.value:
-            if key not in known:
-                shown = values.shown(str(key))[1:-1]
-                hint = values.nearest(str(key), known)
-                self._faults.append(Fault(self._path + shown, f"unknown key{hint}"))
-
-
-def _log(value: object, faults: list[Fault]) -> dict[str, Any]:
-    if value is None:
-        return {}
-    reader = _Reader(value, faults, "log.")
-    reader.refuse_unknown(("level", "format", "file"))
+def _log(given: Object) -> dict[str, Any]:
+    given.refuse_unknown(("level", "format", "file"))
     return {
-        "log_level": reader.take("level", _one_of(LEVELS)),
-        "log_format": reader.take("format", _one_of(FORMATS)),
-        "log_file": reader.take("file", _absolute),
+        "log_level": given.take("level", _one_of(LEVELS)),
+        "log_format": given.take("format", _one_of(FORMATS)),
+        "log_file": given.take("file", _absolute),
     }
 
 

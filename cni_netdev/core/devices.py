@@ -6,15 +6,14 @@ single values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cni_netdev.core import values
 from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
+from cni_netdev.core.objects import Object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cni_netdev.core.model import SelectorKind, Source
 
 MOST_DEVICES = 64
@@ -84,68 +83,16 @@ def name_in_pod(name: str, where: str) -> str:
         raise RequestError((Fault(where, str(error)),)) from None
 
 
-class _Object:
-    """One decoded object whose keys are read one by one; what is wrong goes to ``faults``."""
-
-    def __init__(
-        self, value: object, where: str, faults: list[Fault], known: tuple[str, ...]
-    ) -> None:
-        self._where = where
-        self._faults = faults
-        self._value: dict[str, object] = {}
-        self.readable = isinstance(value, dict)
-        if not isinstance(value, dict):
-            faults.append(Fault(where, f"must be an object, not {values.shown(value)}"))
-            return
-        self._value = value
-        for key in value:
-            if key not in known:
-                self.fault(
-                    f".{values.shown(str(key))[1:-1]}",
-                    f"unknown key{values.nearest(str(key), known)}",
-                )
-
-    def fault(self, key: str, message: str) -> None:
-        self._faults.append(Fault(self._where + key, message))
-
-    def has(self, key: str) -> bool:
-        return self._value.get(key) is not None
-
-    def take(self, key: str, convert: Callable[[object], Any]) -> Any:
-        """The converted value; None when absent, null or wrong."""
-        if not self.has(key):
-            return None
-        return self.convert(f".{key}", self._value[key], convert)
-
-    def convert(self, path: str, value: object, convert: Callable[[object], Any]) -> Any:
-        try:
-            return convert(value)
-        except ValueError as error:
-            self.fault(path, str(error))
-            return None
-
-    def take_list(self, key: str, most: int) -> list[Any]:
-        if not self.has(key):
-            return []
-        value = self._value[key]
-        if not isinstance(value, list):
-            self.fault(f".{key}", f"must be a list, not {values.shown(value)}")
-            return []
-        if len(value) > most:
-            self.fault(f".{key}", f"{len(value)} entries are more than {most}")
-            return []
-        return value
-
-
-class _Device(_Object):
+class _Device(Object):
     def __init__(self, value: object, source: Source, where: str, faults: list[Fault]) -> None:
-        super().__init__(value, where, faults, _KEYS)
+        super().__init__(value, where, faults)
+        self.refuse_unknown(_KEYS)
         self._source = source
 
     def request(self) -> DeviceRequest:
         up = self.take("up", values.as_boolean)
         routes = tuple(
-            _route(each, f"{self._where}.routes[{number}]", self._faults)
+            _route(each, f"{self.where}.routes[{number}]", self.faults)
             for number, each in enumerate(self.take_list("routes", MOST_ROUTES))
         )
         if up is False and routes:
@@ -160,7 +107,7 @@ class _Device(_Object):
             up=up is not False,
             keep_addresses=bool(self.take("keep_addresses", values.as_boolean)),
             source=self._source,
-            where=self._where,
+            where=self.where,
         )
 
     def _selector(self) -> Selector:
@@ -195,7 +142,8 @@ class _Device(_Object):
 
 
 def _route(value: object, where: str, faults: list[Fault]) -> RouteRequest:
-    given = _Object(value, where, faults, _ROUTE_KEYS)
+    given = Object(value, where, faults)
+    given.refuse_unknown(_ROUTE_KEYS)
     dst = given.take("dst", values.as_destination)
     if not given.has("dst"):
         given.fault(".dst", "is needed: a network as CIDR, or default")

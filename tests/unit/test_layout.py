@@ -30,6 +30,7 @@ TESTED_BY = {
     "netlink": "contract/test_netns, e2e/test_killed",
     "settle": "engine, kernel/test_restore",
     "steps": "plan",
+    "objects": "devices, nri/test_config",
     "values": "devices, with the table of bad inputs",
     "locate": "engine, kernel/test_restore",
     "qdisc": "kernel/test_restore",
@@ -115,6 +116,7 @@ def test_the_engines_logic_is_free_of_input_and_output() -> None:
         "admission",
         "policy",
         "devices",
+        "objects",
         "codec",
         "model",
     )
