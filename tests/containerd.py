@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from tests import cgroups, image
 from tests.host import PEERS, run
 from tests.lines import Ended, Lines
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -224,7 +224,7 @@ class Containerd:
     def wait_for_conflist(self) -> None:
         """Return when containerd has loaded the first conflist there is, as it is now."""
         written = [path.read_text() for path in sorted(self.host.conf_dir.glob("*.conflist"))[:1]]
-        _until(lambda: set(written) <= self._conflists(), self.log_file)
+        until(lambda: set(written) <= self._conflists(), lambda: self.log, seconds=30)
 
     def _conflists(self) -> set[str]:
         loaded = self.ask("status")["info"].get("cniconfig") or {}
@@ -240,7 +240,7 @@ class Containerd:
                 return False
             return True
 
-        _until(ready, self.log_file)
+        until(ready, lambda: self.log, seconds=30)
 
     def _import_image(self) -> None:
         if not self._imported:
@@ -249,7 +249,7 @@ class Containerd:
             ctr = (str(PEERS / "ctr"), "--address", SOCKET, "--namespace", "k8s.io")
             run(*ctr, "images", "import", str(archive))
             self._imported = True
-        _until(lambda: self.ask("image", image=image.NAME)["id"] != "", self.log_file)
+        until(lambda: self.ask("image", image=image.NAME)["id"] != "", lambda: self.log, seconds=30)
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None, "containerd is not running"
@@ -363,7 +363,7 @@ class Containerd:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         cgroups.remove(self.cgroup)
-        _until(lambda: not list(self._started()), self.log_file)
+        until(lambda: not list(self._started()), lambda: self.log, seconds=30)
         _unmount_all("/run/containerd", "/var/lib/containerd", "/run/netns")
         cgroups.unmount()
 
@@ -390,10 +390,3 @@ def _unmount_all(*tops: str) -> None:
         target = line.split(" ")[1]
         if any(target.startswith(f"{top}/") for top in tops):
             run("umount", "--lazy", target)
-
-
-def _until(done: Any, log: Path, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.01)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".build" / "bin"
 STATE_DIR = Path("/run/cni-netdev")
+# The main interface of a pod, for conflists that have ours behind it.
+PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 _CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _LIBC = ctypes.CDLL(None, use_errno=True)

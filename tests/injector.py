@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,8 +107,13 @@ class NriPlugin:
         self, message: str, count: int = 1, seconds: float = 20, **fields: Any
     ) -> dict[str, Any]:
         """The count-th such line, once it is there."""
-        until = time.monotonic() + seconds
-        while len(found := self.lines(message, **fields)) < count:
-            assert time.monotonic() < until, f"no {message!r}: {self.log_file.read_text()}"
-            time.sleep(0.01)
-        return found[count - 1]
+
+        def found() -> list[dict[str, Any]]:
+            return self.lines(message, **fields)
+
+        until(
+            lambda: len(found()) >= count,
+            lambda: f"no {message!r}: {self.log_file.read_text()}",
+            seconds,
+        )
+        return found()[count - 1]

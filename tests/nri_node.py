@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.host import PTP
 from tests.linkstate import capture, differences
 from tests.wait import until
 
 if TYPE_CHECKING:
     from tests.host import Host
 
-PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 # As in the Go injector's sample.
 ONE = "- {name: dummy0, new_name: eth33, address: 192.168.2.2, prefix: 24, mtu: 1500}\n"
 OTHER = "- {name: nic1, addresses: [192.168.3.2/24, 'fd00:3::2/64'], mac: '02:00:5e:10:00:01'}\n"

@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.demo.telling import compare, say, show
+from tests.host import PTP
 from tests.linkstate import capture
 
 if TYPE_CHECKING:
     from tests.host import Host, Pod
 
 LINKS = ("fast0", "storage0")
-PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 NETDEV = {
     "type": "cni-netdev",
     "capabilities": {"io.kubernetes.cri.pod-annotations": True},

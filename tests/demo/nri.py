@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.containerd import Containerd, RuntimeRefused
 from tests.demo.telling import compare, say, show
+from tests.host import PTP
 from tests.injector import KEY, NriPlugin
 from tests.linkstate import capture
 from tests.wait import until
@@ -14,7 +15,6 @@ from tests.wait import until
 if TYPE_CHECKING:
     from tests.host import Host
 
-PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 ANNOTATION = """\
 - name: dummy0
   new_name: eth33

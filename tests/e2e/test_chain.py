@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.host import PTP
 from tests.linkstate import capture, differences, everything
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 BRIDGE = {
     "type": "bridge",
     "bridge": "cni0",

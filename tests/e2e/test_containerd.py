@@ -11,6 +11,8 @@ import pytest
 
 from tests import cgroups
 from tests.containerd import Containerd, RuntimeRefused
+from tests.host import PTP
+from tests.injector import KEY
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
@@ -18,9 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 NETDEV = {"type": "cni-netdev", "capabilities": {"io.kubernetes.cri.pod-annotations": True}}
-KEY = "netdevices.nri.containerd.io"
 ANNOTATION = "[{name: nic1, new_name: fast0, address: 192.168.2.2, prefix: 24, mtu: 1400}]"
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests import faulty
 from tests.containerd import Containerd, RuntimeRefused
+from tests.host import PTP
 from tests.injector import KEY, PROGRAM, NriPlugin
 from tests.linkstate import capture, differences, everything
-from tests.nri_node import ONE, OTHER, PTP, TWO, prepare, see_that_all_is_home, snapshot
+from tests.nri_node import ONE, OTHER, TWO, prepare, see_that_all_is_home, snapshot
 from tests.wait import until
 
 if TYPE_CHECKING:

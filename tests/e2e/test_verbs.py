@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.test_chain import ASKED, NETDEV, PTP, TUNING
+from tests.e2e.test_chain import ASKED, NETDEV, TUNING
+from tests.host import PTP
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
