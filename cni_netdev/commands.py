@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         def check(self, key: Key, netns_path: str, told: Any) -> tuple[str, ...]: ...
         def reap(self, *, front: str, network: str, valid: Any) -> Iterator[Release]: ...
         def unreadable(self) -> tuple[str, ...]: ...
+        def unrecorded(self, sandbox: str, netns_path: str, requests: Any) -> tuple[str, ...]: ...
         def find(self, request: Any) -> str: ...
         def probe(self) -> None: ...
 
@@ -71,9 +72,22 @@ def add(request: Request, engines: Engines, log: Log) -> dict[str, Any] | None:
 
 def delete(request: Request, engines: Engines, log: Log) -> None:
     """Never blocks a pod: what cannot come home now is logged, kept on record and retried."""
-    release = engines(request.config.state_dir).detach(_key(request))
+    engine = engines(request.config.state_dir)
+    release = engine.detach(_key(request))
     if release is not None:
         _tell(f"DEL {_who(request)}", release, log)
+    elif request.asks_for_something and request.netns:
+        for note in _unrecorded(request, engine):
+            log("warn", f"DEL {_who(request)}: {note}")
+
+
+def _unrecorded(request: Request, engine: Engine) -> tuple[str, ...]:
+    from cni_netdev.core.errors import NetdevError
+
+    try:
+        return engine.unrecorded(request.container_id, request.netns, _requests(request))
+    except NetdevError:
+        return ()  # devices that have become invalid, a namespace that is gone
 
 
 def check(request: Request, engines: Engines, _log: Log) -> None:

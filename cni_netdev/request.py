@@ -117,7 +117,7 @@ class Request:
         """conf: the decoded standard input, checked as far as its version.  Raises CniError."""
         self.command = environ["CNI_COMMAND"]
         strict = self.command != "DEL"
-        runtime = _object(conf, "runtimeConfig") if strict else {}
+        runtime = _object(conf, "runtimeConfig") if strict else _if_object(conf, "runtimeConfig")
         self.container_id = environ.get("CNI_CONTAINERID", "")
         self.netns = environ.get("CNI_NETNS", "")
         self.ifname = environ.get("CNI_IFNAME", "")
@@ -126,11 +126,11 @@ class Request:
         self.network = _network(conf)
         self.config = read_config(conf, strict=strict)
         self.prev_result: dict[str, Any] | None = None
-        if strict and conf.get("prevResult") is not None:
-            self.prev_result = _previous(conf)
+        if conf.get("prevResult") is not None:  # to DEL it matters only whether there is one
+            self.prev_result = _previous(conf) if strict else {}
         self.net_devices = runtime.get("netDevices")
         self.device_id = runtime.get("deviceID") or conf.get("deviceID")
-        self.annotations = _annotations(runtime)
+        self.annotations = _annotations(runtime) if strict else _if_object(runtime, ANNOTATIONS)
         self.valid_attachments = conf.get(
             "cni.dev/valid-attachments", conf.get("cni.dev/attachments")
         )
@@ -255,6 +255,11 @@ def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
+def _if_object(conf: dict[str, Any], key: str) -> dict[str, Any]:
+    value = conf.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def _previous(conf: dict[str, Any]) -> dict[str, Any]:
     previous = _object(conf, "prevResult")
     if _is_deep(previous):
@@ -304,7 +309,7 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
         state_dir=_path(conf, "stateDir") or DEFAULT_STATE_DIR,
     )
     if not strict:
-        config.log_file = str(conf.get("logFile") or "")
+        config.log_file, config.devices = str(conf.get("logFile") or ""), conf.get("devices")
         return config
     config.agent_socket, config.log_file = _path(conf, "agentSocket"), _path(conf, "logFile")
     if conf.get("ipam"):

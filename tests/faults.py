@@ -1,7 +1,7 @@
 """Every call that the CNI plugin makes of the kernel and of files goes wrong, on real links.
 
-`python -m tests.faults` (`make faults`) tries every call with every errno and SIGKILL around it,
-prints a table and writes it into docs/reliability.md; `python -m tests.faults ADD DEL` only those.
+`python -m tests.faults` (`make faults`) takes an hour, prints a table and writes it into
+docs/reliability.md; `python -m tests.faults GC` only tries that verb, with every errno.
 Each verb runs as the executable runs it, ``main(environ, stdin, stdout)``, in a child of its own
 with the seams (tests/seams.py) in place.  Then a recovery without faults, and the oracle looks;
 then the pod ends, and it looks again.
@@ -10,10 +10,12 @@ then the pod ends, and it looks again.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -216,6 +218,13 @@ def every_case(events: Sequence[Event]) -> Iterator[Case]:
                 yield from (Case(event, Fault(code, when)) for code in ERRNOS)
 
 
+def every_call(events: Sequence[Event]) -> Iterator[Case]:
+    """Each call with one errno after the other, and killed before it."""
+    for turn, event in enumerate(worth_trying(events)):
+        yield Case(event, Fault(ERRNOS[turn % len(ERRNOS)]))
+        yield Case(event, Fault(KILL))
+
+
 def some_cases(events: Sequence[Event]) -> Iterator[Case]:
     """The first call of each kind from each place, with one errno after the other."""
     first: dict[tuple[str, ...], Event] = {}
@@ -281,14 +290,23 @@ class Row(NamedTuple):
         return f"| {' | '.join(map(str, cells))} |"
 
 
+_THOROUGHLY = ("ADD", "DEL", "CHECK")
 _WORDS = """\
 ## Faults
 
-Each call that the CNI plugin makes of the kernel and of files fails with EBUSY, ENODEV, EEXIST,
-EPERM, ENOMEM, ENOSPC, EINTR and ENOBUFS, and is the last before SIGKILL; what changes something
-also when it was done already.  Two links with all that an administrator may have set on them are
-lent to a pod that tampers with one.  After a recovery each must be in the pod that its record
-names or at home exactly as it was, and nothing left over; the same when the pod has ended.
+Written by `make faults`.  Each call of ADD, DEL and CHECK to the kernel and to files fails with
+EBUSY, ENODEV, EEXIST, EPERM, ENOMEM, ENOSPC, EINTR and ENOBUFS, and is the last before SIGKILL;
+what changes something also when it was done already.  The others come to the same calls: each of
+theirs fails with one of these (`ALL=1` for every one), and is the last before SIGKILL, but for the
+NRI plugin's, whose death is tried at every step in tests/e2e/test_nri_killed.py.  Of calls for
+files that are made more than a dozen times from one place the first, the middle one and the last
+are taken.
+
+Two links with all that an administrator may have set on them are lent to a pod, which tampers with
+one.  After a recovery each must be in the pod that its record names, or at home exactly as it was,
+and nothing left over; the same when the pod has ended.  What goes wrong without a word counts as
+wrong, too.
+
 """
 _HEAD = """\
 | verb | calls made | faults | refused, with words | done all the same | killed | lost or wrong |
@@ -319,15 +337,25 @@ def try_verb(name: str, cases: Callable[[Sequence[Event]], Iterable[Case]]) -> R
 
 
 def everything(names: Sequence[str]) -> None:
+    """Of these verbs; with none named of all, and of the NRI plugin's, into the document.
+
+    GC and recover, and the NRI plugin, come to the same calls as ADD and DEL: theirs fail with one
+    errno each, unless ALL is set in the environment.
+    """
+    from tests import nri_faults
+
+    rest = every_case if os.environ.get("ALL") else every_call
+    of_cni = (
+        try_verb(name, every_case if name in names or name in _THOROUGHLY else rest)
+        for name in names or VERBS
+    )
     rows = []
     print(_HEAD)
-    for name in names or VERBS:
-        row = try_verb(name, every_case)
+    for row in chain(of_cni, () if names else nri_faults.everything(rest)):
         print(row.line(), f"{row.seconds:.0f} s", flush=True)
         rows.append(row)
-
-    told = "\n".join([_HEAD, *(row.line() for row in rows)])
     if not names:
+        told = "\n".join([_HEAD, *(row.line() for row in rows)])
         write_section("faults", f"{_WORDS}\n{told}")
     if any(row.results["wrong"] for row in rows):
         sys.exit(1)

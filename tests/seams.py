@@ -70,12 +70,13 @@ class Event(NamedTuple):
 
 
 class Seams:
-    """Counts while it is on.  chosen: what goes wrong, by the event's place."""
+    """Counts while it is on.  chosen: what goes wrong, by the event's place; others takes any."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.on = True
         self.chosen: dict[tuple[str, str, int], Fault] = {}
+        self.others: Fault | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def restart(self) -> None:
@@ -91,7 +92,7 @@ class Seams:
         self, event: Event, refuse: Callable[[int], Exception], act: Callable[[], Any]
     ) -> Any:
         self.events.append(event)
-        fault = self.chosen.pop(event.place, None)
+        fault = self.chosen.pop(event.place, self.others)
         if fault is None:
             return act()
         time.sleep(fault.seconds)

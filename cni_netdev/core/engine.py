@@ -373,6 +373,34 @@ class Injector:
         found = self._journal.unreadable()
         return tuple(f"unreadable record {name}: {why}" for name, why in found)
 
+    def unrecorded(
+        self, sandbox: str, netns_path: str, requests: tuple[DeviceRequest, ...]
+    ) -> tuple[str, ...]:
+        """A sentence for each device asked for that seems to be in the pod without a record.
+
+        Whoever took the record away took the way home with it.  Raises NetnsError, KernelRefused.
+        """
+        records = self._journal.records()
+        if any(record.owner.sandbox == sandbox for record in records):
+            return ()
+        wanted = [(each, each.new_name or each.selector.value) for each in requests]
+        with self._pods(netns_path) as target:
+            return tuple(
+                f"{each.selector} is not on the host and {name!r} is in the pod, but no record is "
+                "left of it: what is virtual ends with the pod, hardware comes back as it is then"
+                for each, name in wanted
+                if target.link(name=name) is not None
+                and lent_for(each, records) is None
+                and not self._is_home(each)
+            )
+
+    def _is_home(self, request: DeviceRequest) -> bool:
+        try:
+            resolve(self._kernel.host, request)
+        except DeviceNotFound:
+            return False
+        return True
+
     def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]:
         """The selectors of those requests that no complete attachment of the sandbox answers."""
         return missing(requests, sandbox, self._kernel.boot_id, self._journal.records())

@@ -159,12 +159,12 @@ class RecordFiles:
         return [f"{self._directory}/{each}" for each in temporary if not _runs(each.split(".")[-2])]
 
     def probe(self) -> None:
-        """Raises StateError when nothing can be written."""
+        """Raises StateError when no record could be written: an empty file fits on a full disk."""
         self._make()
         path = f"{self._directory}/probe.{os.getpid()}{_TEMPORARY}"
         try:
             try:
-                _write_new(path, b"")
+                _write_new(path, bytes(_PORTION))
             finally:
                 _unlink(path)
         except OSError as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from cni_netdev.core import libc, netns
 from cni_netdev.core.errors import NetnsError
 
 if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
+
     from tests.host import Host
 
 pytestmark = pytest.mark.kernel
@@ -38,6 +41,46 @@ def test_without_a_way_back_the_process_ends(host: Host) -> None:
             pass
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 70
+
+
+def test_the_way_back_is_tried_again(host: Host, mocker: MockerFixture) -> None:
+    """setns(2) needs memory, of which there may be enough in the next moment."""
+    handle = netns.open_namespace(host.pod().path)
+    home, real = netns.current().cookie, libc.setns
+    refused = OSError(errno.ENOMEM, "Cannot allocate memory")
+    answers = iter([None, refused, refused, None])
+
+    def setns(fd: int, kind: int) -> None:
+        if error := next(answers):
+            raise error
+        real(fd, kind)
+
+    mocker.patch.object(libc, "setns", setns)
+    with netns.inside(handle.fd):
+        pass
+    assert netns.current().cookie == home
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EPERM, errno.EACCES])
+@pytest.mark.parametrize("function", ["os.open", "fcntl.ioctl", "cni_netdev.core.libc.setns"])
+def test_what_cannot_be_looked_at_is_not_gone(
+    host: Host, mocker: MockerFixture, function: str, code: int
+) -> None:
+    path = host.pod().path
+    assert netns.cookie_at(path)
+    before = len(os.listdir("/proc/self/fd"))
+    mocker.patch(function, side_effect=OSError(code, os.strerror(code)))
+    with pytest.raises(NetnsError, match=os.strerror(code)) as caught:
+        netns.cookie_at(path)
+    assert "is no network namespace" not in caught.value.message
+    mocker.stopall()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("path", ["/run/none", "/run", "/etc/passwd/x", "/proc/self/ns/mnt"])
+def test_where_there_is_none_it_is_gone(host: Host, path: str) -> None:
+    assert host
+    assert netns.cookie_at(path) == 0
 
 
 def _only_once(real: object) -> object:

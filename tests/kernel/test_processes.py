@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_netdev.core import netns, processes
+from cni_netdev.core import descriptors, netns, processes
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
@@ -44,6 +46,22 @@ def test_a_scan_that_was_refused_anything_knows_nothing(host: Host, mocker: Mock
 
     mocker.patch("os.stat", stat)
     assert processes.occupancy(handle.cookie) == "unknown"
+
+
+@pytest.mark.parametrize("function", ["os.open", "os.listdir", "cni_netdev.core.libc.setns"])
+def test_without_the_means_to_look_nothing_is_said(
+    host: Host, mocker: MockerFixture, function: str
+) -> None:
+    """Neither that somebody is inside, nor that nobody is, nor that it cannot be told."""
+    handle = netns.open_namespace(host.pod().path)
+    mocker.patch(function, side_effect=OSError(errno.EMFILE, "Too many open files"))
+    for look in (
+        lambda: processes.occupancy(handle.cookie),
+        lambda: processes.find_namespace(handle.cookie),
+        lambda: list(descriptors.namespaces(time.monotonic() + 60)),
+    ):
+        with pytest.raises(OSError, match="Too many open files"):
+            look()
 
 
 def test_a_process_that_sees_not_all_others_knows_nothing(

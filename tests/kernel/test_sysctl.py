@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from tests.host import run
 from tests.linkstate import sysctls
 
 if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
+
     from tests.host import Host
 
 pytestmark = pytest.mark.kernel
@@ -41,6 +45,26 @@ def test_written_is_what_is_read(host: Host) -> None:
     host.veth("nic1")
     sysctl.write("nic1", "ipv4/conf/rp_filter", "2")
     assert dict(sysctl.read("nic1"))["ipv4/conf/rp_filter"] == "2"
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EPERM, errno.ENODEV])
+@pytest.mark.parametrize("function", ["os.open", "os.read", "os.listdir"])
+def test_one_that_cannot_be_read_is_not_left_out(
+    host: Host, mocker: MockerFixture, function: str, code: int
+) -> None:
+    """It would not be put back."""
+    host.veth("nic1")
+    mocker.patch(function, side_effect=OSError(code, os.strerror(code)))
+    with pytest.raises(KernelRefused) as caught:
+        sysctl.read("nic1")
+    assert caught.value.errno == code
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_one_that_nobody_may_read_is_left_out(host: Host, mocker: MockerFixture, code: int) -> None:
+    host.veth("nic1")
+    mocker.patch("os.read", side_effect=OSError(code, os.strerror(code)))
+    assert sysctl.read("nic1") == ()
 
 
 def test_refusals_name_the_key_and_the_value(host: Host) -> None:

@@ -639,3 +639,25 @@ def test_killed_at_each_step_of_detach(recovery: Callable[[Bench], object]) -> N
         recovery(bench)
         assert bench.at_home() == before, (number, bench.world.events)
         bench.nothing_left()
+
+
+def test_what_is_in_a_pod_without_a_record_is_told(bench: Bench) -> None:
+    asked = (FULL, request("eth2"))
+    assert bench.engine.unrecorded("c1", PATH, asked) == ()
+    bench.attach(*asked)
+    assert bench.engine.unrecorded("c1", PATH, asked) == ()
+    bench.journal.kept.clear()
+    first, second = bench.engine.unrecorded("c1", PATH, asked)
+    assert first.startswith("name 'eth1' is not on the host and 'net1' is in the pod")
+    assert second.startswith("name 'eth2'")
+    assert bench.engine.unrecorded("c2", OTHER_PATH, asked) == (), "not in this pod"
+    taken(bench, "net9")
+    assert bench.engine.unrecorded("c1", PATH, (request("eth3", new_name="net9"),))
+    bench.world.add_link("eth3")
+    assert bench.engine.unrecorded("c1", PATH, (request("eth3", new_name="net9"),)) == ()
+
+
+def test_what_another_pod_holds_is_not_without_a_record(bench: Bench) -> None:
+    bench.attach(FULL, owner=OTHER, path=OTHER_PATH)
+    taken(bench, "net1")
+    assert bench.engine.unrecorded("c1", PATH, (FULL,)) == ()

@@ -232,6 +232,30 @@ def test_a_pin_that_is_nobodys_is_swept(
     assert [call.args[0] for call in dropped.call_args_list] == [name]
 
 
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EIO, errno.EPERM])
+def test_a_record_that_cannot_be_looked_for_is_not_absent(
+    journal: FileJournal, mocker: MockerFixture, code: int
+) -> None:
+    """Else a DEL would succeed and leave its devices away."""
+    journal.write(record())
+    mocker.patch("os.lstat", side_effect=OSError(code, os.strerror(code)))
+    with pytest.raises(StateError, match=os.strerror(code)):
+        journal.has(KEY)
+
+
+def test_what_cannot_be_swept_keeps_nothing_else_from_it(
+    journal: FileJournal, tmp_path: Path
+) -> None:
+    with journal.lock("x"):
+        pass
+    locks = tmp_path / "state/locks"
+    (locks / "a directory").mkdir()
+    (locks / "left").touch()
+    with pytest.raises(StateError, match=r"cannot clear .*Is a directory"):
+        journal.sweep()
+    assert [each.name for each in locks.iterdir()] == ["a directory"]
+
+
 def test_probe_leaves_nothing(journal: FileJournal, tmp_path: Path) -> None:
     journal.probe()
     assert files(tmp_path) == []

@@ -48,6 +48,29 @@ def test_who_waited_for_a_file_that_is_gone_starts_again(tmp_path: Path) -> None
     os.close(waiting)
 
 
+def test_a_file_that_cannot_be_removed_holds_nobody_up(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    lock = str(tmp_path / "lock")
+    mocker.patch("os.unlink", side_effect=OSError(errno.EIO, "Input/output error"))
+    locks.release(lock, locks.acquire(lock, 0))
+    locks.release(lock, locks.acquire(lock, 0))
+    with pytest.raises(OSError, match="Input/output error"):
+        locks.sweep(str(tmp_path))
+    mocker.stopall()
+    locks.sweep(str(tmp_path))
+    assert not os.path.exists(lock)
+
+
+def test_what_stands_in_the_way_of_a_sweep_is_told_when_the_rest_is_done(tmp_path: Path) -> None:
+    for name in ("a", "z"):
+        (tmp_path / name).touch()
+    (tmp_path / "m").mkdir()
+    with pytest.raises(OSError, match="Is a directory"):
+        locks.sweep(str(tmp_path))
+    assert [each.name for each in tmp_path.iterdir()] == ["m"]
+
+
 def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path: Path, mocker: MockerFixture) -> None:
     """A device must come home then too."""
     mocker.patch("os.write", side_effect=OSError(errno.ENOSPC, "No space left on device"))
