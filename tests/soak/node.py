@@ -11,28 +11,23 @@ All share one state directory.
 from __future__ import annotations
 
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.containerd import Containerd
 from tests.host import PTP, Host
 from tests.injector import NriPlugin
-from tests.lines import Ended
-from tests.nri_runtime import GoRuntime
 from tests.soak import links
 from tests.soak.places import Untouched
+from tests.soak.victims import CallInFlight, ContainerdAndPlugin, GoSide, Recovery, Resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-REQUIRED = "network-device-injector"
+    from tests.soak.victims import Victim
+
+_INJECTOR = "network-device-injector"
 _CNI_LOG = "/run/soak/cni.log"
 _CNI = {"type": "cni-netdev", "policy": links.POLICY, "logFile": _CNI_LOG}
 _CAPABLE = {
@@ -42,178 +37,6 @@ _CAPABLE = {
 # containerd takes the first by name.  BY_HAND is written nowhere: the plugin is called with it.
 _CONTAINERDS, CNITOOLS, BY_HAND = "pods", "tool", "hand"
 CONF = {"cniVersion": "1.1.0", "name": BY_HAND, **_CNI}
-
-
-class Victim(Protocol):
-    """Who can be killed.  kill: at once; False when there was nobody.  revive: of use again."""
-
-    def kill(self) -> bool: ...
-    def revive(self) -> None: ...
-
-
-class GoSide:
-    """NRI's runtime side, which keeps its plugin, and its pods' names, over its own deaths."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._runtime: GoRuntime | None = None
-        self.pods: dict[str, dict[str, Any]] = {}
-
-    @property
-    def socket(self) -> Path:
-        return self._directory / "nri.sock"
-
-    @property
-    def runtime(self) -> GoRuntime:
-        """Raises Ended while there is none."""
-        if self._runtime is None:
-            raise Ended("nri-runtime is not running")
-        return self._runtime
-
-    @property
-    def pid(self) -> int:
-        return self.runtime.process.pid
-
-    def start(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        runtime = GoRuntime(self._directory, required_plugin=REQUIRED)
-        runtime.wait_for("listening", 30)
-        runtime.set_pods(list(self.pods.values()))
-        self._runtime = runtime
-        runtime.wait_for("synchronized", 30)
-        runtime.wait_for("plugins", 30, count=2)  # NRI's own validator is one
-
-    def kill(self) -> bool:
-        runtime, self._runtime = self.runtime, None
-        runtime.process.kill()
-        runtime.close()
-        return True
-
-    revive = start
-
-    def close(self) -> None:
-        if self._runtime is not None:
-            self._runtime.close()
-
-
-class Program(Protocol):
-    """What a resident is to be: a process with a log.  NriPlugin is one."""
-
-    log_file: Path
-
-    @property
-    def pid(self) -> int: ...
-    def kill(self) -> None: ...
-    def start(self) -> None: ...
-    def lines(self, message: str) -> list[dict[str, Any]]: ...
-    def wait_for(self, message: str, count: int) -> object: ...
-
-
-class Resident:
-    """Such a process, which is of use again when it says so."""
-
-    def __init__(self, program: Program, says: str) -> None:
-        self.program = program
-        self._says = says
-        self._said = 0
-
-    def kill(self) -> bool:
-        self.program.kill()
-        self.count()
-        return True
-
-    def revive(self) -> None:
-        self.program.start()
-        self.wait()
-
-    def count(self) -> None:
-        """How often it has said so by now."""
-        self._said = len(self.program.lines(self._says))
-
-    def wait(self) -> None:
-        """Until it says so once more than was counted."""
-        self.program.wait_for(self._says, self._said + 1)
-
-
-class _Containerd:
-    """Of use again when its plugin has connected to it again."""
-
-    def __init__(self, containerd: Containerd, plugin: Resident) -> None:
-        self._containerd = containerd
-        self._plugin = plugin
-        self.there = Event()
-        self.there.set()
-
-    def kill(self) -> bool:
-        self.there.clear()
-        self._containerd.kill()
-        self._plugin.count()
-        return True
-
-    def revive(self) -> None:
-        self._containerd.start()
-        self.there.set()
-        self._plugin.wait()
-
-
-class _InFlight:
-    """A call of the CNI plugin, if one is made soon, at a random moment of its life."""
-
-    _PATIENCE = 1.0
-    _LIFE = 0.1
-
-    def kill(self) -> bool:
-        limit = time.monotonic() + self._PATIENCE
-        while time.monotonic() < limit:
-            for pid in self._running():
-                time.sleep(random.uniform(0, self._LIFE))  # noqa: S311 - any moment
-                if self._end(pid):
-                    return True
-            time.sleep(0.001)
-        return False
-
-    def revive(self) -> None:
-        """Nothing: the next call starts the next one."""
-
-    def _running(self) -> Iterator[int]:
-        for each in Path("/proc").iterdir():
-            if each.name.isdecimal() and self._is_ours(int(each.name)):
-                yield int(each.name)
-
-    def _is_ours(self, pid: int) -> bool:
-        with suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            same = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-            return same and any(word.endswith("/cni-netdev") for word in words[:3])
-        return False
-
-    def _end(self, pid: int) -> bool:
-        """By descriptor: the number may be another process's by now."""
-        with suppress(OSError):
-            descriptor = os.pidfd_open(pid)
-            try:
-                if self._is_ours(pid):
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                    return True
-            finally:
-                os.close(descriptor)
-        return False
-
-
-class _Recover:
-    """`netdevctl recover`, at a random moment of its life."""
-
-    _LIFE = 0.3
-
-    def kill(self) -> bool:
-        command = [str(Path(sys.executable).parent / "netdevctl"), "recover"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
-            time.sleep(random.uniform(0, self._LIFE))  # noqa: S311 - any moment
-            child.kill()
-        return child.returncode < 0
-
-    def revive(self) -> None:
-        """Nothing: it is not missed."""
 
 
 class Sample(NamedTuple):
@@ -245,11 +68,11 @@ class Node:
         self.go = go
         self.veteran = veteran
         self._residents = residents
-        side = _Containerd(containerd, residents[REQUIRED])
+        side = ContainerdAndPlugin(containerd, residents[_INJECTOR])
         self.containerd_is_there = side.there
         self.victims: Mapping[str, Victim] = {
-            "cni-netdev": _InFlight(),
-            "netdevctl": _Recover(),
+            "cni-netdev": CallInFlight(),
+            "netdevctl": Recovery(),
             "containerd": side,
             "nri-runtime": go,
             **residents,
@@ -313,14 +136,14 @@ def stand(directory: Path) -> Iterator[Node]:
         host.conflist(PTP, name=_CONTAINERDS)
         host.conflist(_CAPABLE, name=CNITOOLS)
         configuration = {"policy": links.POLICY}
-        containerd = stack.enter_context(Containerd(host, required_plugins=[REQUIRED]))
+        containerd = stack.enter_context(Containerd(host, required_plugins=[_INJECTOR]))
         injector = NriPlugin(host, containerd.nri_socket, configuration=configuration)
         # Those that are killed and started again: a line here, and a weight in plan.VICTIMS.
         residents = {
-            REQUIRED: Resident(stack.enter_context(injector), "synchronized"),
+            _INJECTOR: Resident(stack.enter_context(injector), "synchronized"),
         }
         apart = Host(directory / "go")  # for its files
-        go = GoSide(apart.directory)
+        go = GoSide(apart.directory, _INJECTOR)
         veteran = NriPlugin(apart, go.socket, configuration=configuration)
         stack.callback(go.close)
         stack.enter_context(veteran)

@@ -58,9 +58,16 @@ ENDINGS = {
         "namespace first": 3,
         "namespace first, with a process inside": 2,
         "never told": 3,
+        "never told, with a process inside": 2,
     },
     "cri": {"told": 6, "namespace first": 2, "processes first": 2},
-    "go": {"told": 5, "removed without a stop": 2, "namespace first": 3, "never told": 3},
+    "go": {
+        "told": 5,
+        "removed without a stop": 2,
+        "namespace first": 3,
+        "never told": 3,
+        "never told, with a process inside": 2,
+    },
 }
 TAMPERINGS = (
     "renamed",

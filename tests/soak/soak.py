@@ -15,18 +15,21 @@ from tests.containerd import RuntimeRefused
 from tests.host import run
 from tests.soak import plan
 from tests.soak.chronicle import Chronicle
-from tests.soak.guests import GUESTS, CniGuest, Guest, Untrue
+from tests.soak.cni_guests import CniGuest
+from tests.soak.guests import Guest, Untrue
 from tests.soak.links import BY_NAME
 from tests.soak.node import CONF
+from tests.soak.nri_guests import CriGuest, GoGuest
 from tests.soak.places import HOST, NAMED, astray, inside, not_home, strangers
 from tests.soak.tampering import tamper
 from tests.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tests.soak.node import Node, Sample
 
+_GUESTS: Mapping[str, type[Guest]] = {"cni": CniGuest, "cri": CriGuest, "go": GoGuest}
 _LAST_LINES = 60
 _HIDDEN = "x-*"
 
@@ -112,7 +115,7 @@ class Soak:
             self._operate(step.what)
             return
         if step.what == "start":
-            self._guests[step.pod] = GUESTS[step.front](self._node, self.chronicle, step)
+            self._guests[step.pod] = _GUESTS[step.front](self._node, self.chronicle, step)
             self.chronicle.count("pods", self._guests[step.pod].where)
         guest = self._guests[step.pod]
         guest.note(f"{step.what} {step.how}")
@@ -161,11 +164,11 @@ class Soak:
 
     def _at_rest(self, what: str) -> None:
         if what == "gc":
-            self._gc(guest for guest in self._guests.values() if guest.told)
+            self._gc([guest for guest in self._guests.values() if guest.told])
         if what == "recover":
             self._operate("recover")
 
-    def _gc(self, living: Iterable[Guest]) -> None:
+    def _gc(self, living: Sequence[Guest]) -> None:
         """Of the pods that the plugin is called for by hand; the runtime may not call it now."""
         valid = [
             {"containerID": guest.name, "ifname": "eth0"}
@@ -178,6 +181,9 @@ class Soak:
         self.chronicle.count("operator", "gc")
         if answer.code:
             raise Untrue(f"GC: {answer}")
+        for guest in self._guests.values():
+            if isinstance(guest, CniGuest) and guest not in living:
+                guest.gone("GC")
 
     # --- the end of a round ------------------------------------------------------------------
 
