@@ -7,6 +7,7 @@ Commands that show something take ``--json`` for machines; tables are for people
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,19 @@ def recover(state_dir: str, as_json: bool) -> None:
     system = System(state_dir)
     _show_releases(system.engine.recover(), as_json=as_json)
     _fail_if_unreadable(system)
+
+
+@cli.command()
+@click.option("--socket", type=click.Path(), help="Listen here.  [default: in the state directory]")
+@click.option("--verbose", is_flag=True, help="Log more.")
+@_state_dir
+def agent(socket: str | None, verbose: bool, state_dir: str) -> None:
+    """Stay, and do for the CNI plugin what it would start a whole process for."""
+    from cni_netdev import resident
+
+    state_dir = os.path.abspath(state_dir)
+    path = os.path.abspath(socket) if socket else None
+    resident.serve(state_dir, path, "debug" if verbose else "info")
 
 
 def _fail_if_unreadable(system: System) -> None:

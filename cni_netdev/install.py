@@ -1,8 +1,9 @@
 """Putting the executable `cni-netdev` where a runtime finds it, and taking it away.
 
-The executable is one small file that knows its interpreter and where the package and its libraries
-lie, because a runtime starts a plugin with no environment but CNI's and from any directory.  It
-runs as ``python -IS``: isolated from the environment and without site, which saves its start-up.
+The executable is shim's text with a line at its end: one small file that knows its interpreter, the
+agent's socket and where the package and its libraries lie, because a runtime starts a plugin with
+no environment but CNI's and from any directory.  It runs as ``python -IS``: isolated from the
+environment and without site, which saves its start-up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from cni_netdev import shim, source
 from cni_netdev.core.errors import StateError
+from cni_netdev.core.journal import DEFAULT_DIRECTORY
+from cni_netdev.wire import SOCKET
 
 PLUGIN = "cni-netdev"
 EXAMPLE = "cni-netdev.conflist.example"
@@ -24,12 +28,9 @@ _LONGEST_SHEBANG = 255  # BINPRM_BUF_SIZE less the newline (linux/binfmts.h)
 _EXECUTABLE = """\
 #!{python} -IS
 # Made by `netdevctl install`; run that again after moving or upgrading the package.
-import sys
+{shim}
 
-sys.path += {paths!r}
-from cni_netdev.main import entry
-
-entry()
+run({socket!r}, {state_dir!r}, {version!r}, {paths!r})
 """
 
 
@@ -38,7 +39,14 @@ def install(bin_dir: Path) -> Path:
 
     Raises StateError when it cannot be written or does not answer CNI's VERSION.
     """
-    text = _EXECUTABLE.format(python=sys.executable, paths=_library_paths())
+    text = _EXECUTABLE.format(
+        python=sys.executable,
+        shim=Path(shim.__file__).read_text(encoding="utf-8"),
+        socket=f"{DEFAULT_DIRECTORY}/{SOCKET}",
+        state_dir=DEFAULT_DIRECTORY,
+        version=source.version(),
+        paths=_library_paths(),
+    )
     first_line = text.splitlines()[0]
     if len(first_line) > _LONGEST_SHEBANG or " " in sys.executable:
         raise StateError(

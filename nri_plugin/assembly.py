@@ -9,6 +9,7 @@ from cni_netdev.core.journal import DEFAULT_DIRECTORY, FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.policy import Policy
 from cni_netdev.core.policyfile import load
+from cni_netdev.core.warm import warm
 from nri_plugin.config import Config, parse
 from nri_plugin.handlers import Handlers, Settings
 from nri_plugin.metrics import NoMetrics
@@ -16,7 +17,7 @@ from nri_plugin.metrics import NoMetrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nri_plugin.logs import Log
+    from cni_netdev.core.logs import Log
     from nri_plugin.metrics import Metrics
 
 # A lock is had well within the runtime's 2 s, or the pod is refused while there is time to say so.
@@ -55,16 +56,7 @@ class Assembly:
 
     def warm(self) -> None:
         """Load what the first pod would otherwise wait for; nothing is changed."""
-        import yaml  # noqa: F401 - annotations are written in it
-
-        from cni_netdev.core import sysctl  # noqa: F401
-
-        host = self._kernel.host
-        loopback = host.link(name="lo")
-        if loopback is not None:
-            ifindex = loopback.identity.ifindex
-            for look in (host.addresses, host.routes, host.neighbours, host.tcx, host.qdiscs):
-                look(ifindex)
+        warm(self._kernel)
 
     def close(self) -> None:
         if self._stop_serving is not None:

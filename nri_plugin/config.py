@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev.core import values
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.logs import LEVELS
 from cni_netdev.core.objects import Object
 from cni_netdev.core.policy import parse_policy
 from cni_netdev.core.policyfile import decode
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.policy import Policy
 
-LEVELS = ("debug", "info", "warn", "error")
 FORMATS = ("text", "json")
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([^:\s\[\]]*)):([0-9]{1,5})")
 _LAST_PORT = 65535

@@ -14,11 +14,11 @@ from contextlib import suppress
 import click
 
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.logs import Log
 from nri_plugin import config as configuration
 from nri_plugin.assembly import Assembly
 from nri_plugin.config import Config
 from nri_plugin.identity import NAME, identity
-from nri_plugin.logs import Log
 from nri_plugin.service import Service
 
 DEFAULT_SOCKET = "/var/run/nri/nri.sock"

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.watch import LinkWatch
 from nri_plugin.session import Session
 from nri_plugin.transport import Connection, adopt, connect
-from nri_plugin.watch import LinkWatch
 
 if TYPE_CHECKING:
+    from cni_netdev.core.logs import Log
     from nri_plugin.assembly import Assembly
     from nri_plugin.identity import Identity
-    from nri_plugin.logs import Log
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between tries to connect
 _LOOK_SECONDS = 5.0
