@@ -1,14 +1,16 @@
 """Putting the executable `cni-netdev` where a runtime finds it, and taking it away.
 
-The executable is shim's text with a line at its end: one small file that knows its interpreter, the
+The executable is shim with a call at its end: one small file that knows its interpreter, the
 agent's socket and where the package and its libraries lie, because a runtime starts a plugin with
 no environment but CNI's and from any directory.  It runs as ``python -IS``: isolated from the
-environment and without site, which saves its start-up.
+environment and without site, which saves its start-up.  Python compiles a script at each start, a
+millisecond of each pod's, so shim is in it compiled.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -28,7 +30,16 @@ _LONGEST_SHEBANG = 255  # BINPRM_BUF_SIZE less the newline (linux/binfmts.h)
 _EXECUTABLE = """\
 #!{python} -IS
 # Made by `netdevctl install`; run that again after moving or upgrading the package.
-{shim}
+import sys
+
+if sys.hexversion == {hexversion}:
+    import marshal
+
+    # cni_netdev/shim.py, compiled
+    exec(marshal.loads({shim!r}))
+else:
+    sys.path += {paths!r}
+    from cni_netdev.shim import run
 
 run({socket!r}, {state_dir!r}, {version!r}, {paths!r})
 """
@@ -41,7 +52,8 @@ def install(bin_dir: Path) -> Path:
     """
     text = _EXECUTABLE.format(
         python=sys.executable,
-        shim=Path(shim.__file__).read_text(encoding="utf-8"),
+        hexversion=sys.hexversion,
+        shim=_compiled(Path(shim.__file__)),
         socket=f"{DEFAULT_DIRECTORY}/{SOCKET}",
         state_dir=DEFAULT_DIRECTORY,
         version=source.version(),
@@ -97,6 +109,11 @@ def example(conf_dir: Path, state_dir: str) -> Path:
     target = conf_dir / EXAMPLE
     _write(target, json.dumps(conflist, indent=2) + "\n", 0o644)
     return target
+
+
+def _compiled(path: Path) -> bytes:
+    code = compile(path.read_bytes(), PLUGIN, "exec", dont_inherit=True, optimize=2)
+    return marshal.dumps(code)
 
 
 def _library_paths() -> list[str]:
