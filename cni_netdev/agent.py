@@ -42,33 +42,45 @@ class Answers(Protocol):
     def answer(self, request: Request) -> Answer: ...
 
 
+class Door(Protocol):
+    """What the agent needs of listener.Listener."""
+
+    @property
+    def socket(self) -> socket.socket: ...
+    @property
+    def is_in_place(self) -> bool: ...
+    def close(self) -> None: ...
+
+
 class Limits(NamedTuple):
     """Of what is here at one time.
 
     seconds: for a request to come in, and for an answer to be taken.  connections: in number.
-    size: bytes of all requests.
+    size: bytes of all requests.  look: seconds after which it is seen whether the door is in place.
     """
 
     seconds: float = 5.0
     connections: int = 256
     size: int = 16 << 20
+    look: float = 5.0
 
 
 class Agent:
-    """Serves shims until it is told to stop."""
+    """Serves shims until it is told to stop, or nobody can find it any more."""
 
     def __init__(
         self,
-        listener: socket.socket,
+        door: Door,
         version: str,
         answers: Answers,
         submit: Callable[[Callable[[], None]], object],
         log: Log,
         limits: Limits | None = None,
     ) -> None:
-        """listener: closed at the end.  version: see source.  submit: to the worker."""
-        listener.setblocking(False)
-        self._listener = listener
+        """door: closed at the end.  version: see source.  submit: to the worker."""
+        self._door = door
+        self._listener = door.socket
+        self._listener.setblocking(False)
         self._version = version
         self._answers = answers
         self._submit = submit
@@ -79,17 +91,21 @@ class Agent:
         self._calls: set[Call] = set()
         self._queue: deque[Call] = deque()
         self._at_work: Call | None = None
-        self._accept_from = 0.0
-        self._stopping = False
+        self._accept_from = math.inf
+        self._look_at = 0.0
+        self._stopping = self._lost = False
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._when_readable(self._woken, self._look_up)
-        self._when_readable(listener, self._accept)
+        self._when_readable(self._listener, self._accept)
 
-    def run(self) -> None:
-        """Until stop(): then the call at work is answered, and the others go elsewhere."""
+    def run(self) -> bool:
+        """Until stop(), or until the door is no more in its place; then False.
+
+        The call at work is answered first, and the others go elsewhere.
+        """
         try:
             while self._calls or not self._stopping:
                 for key, _ in self._selector.select(self._patience()):
@@ -97,6 +113,7 @@ class Agent:
                 self._look_at_the_clock()
         finally:
             self._end()
+        return not self._lost
 
     def stop(self) -> None:
         """From any thread, and from a signal handler."""
@@ -153,6 +170,7 @@ class Agent:
         """Raises Elsewhere."""
         answer = None if self._must_wait(call) else self._answers.look(call.request)
         if answer is not None:
+            self._tell_of(call, answer)
             self._reply(call, answer.encode())
             return
         self._selector.unregister(call.connection)
@@ -182,7 +200,9 @@ class Agent:
         """On the worker."""
         try:
             see_same_pod(call.request.environ.get("CNI_NETNS", ""), call.descriptors)
-            reply = self._answers.answer(call.request).encode()
+            answer = self._answers.answer(call.request)
+            reply = answer.encode()
+            self._tell_of(call, answer)
         except Elsewhere as elsewhere:
             self._log.debug("a call goes its own way", reason=str(elsewhere))
             reply = refusal(str(elsewhere))
@@ -229,8 +249,8 @@ class Agent:
     def _send_away(self) -> None:
         """Whoever is not at work or being answered; and whoever would come."""
         self._unregister(self._listener)
-        self._listener.close()
-        self._accept_from = math.inf
+        self._door.close()
+        self._accept_from = self._look_at = math.inf
         self._queue.clear()
         for call in [*self._calls]:
             if call is not self._at_work and call.is_sent:
@@ -241,17 +261,21 @@ class Agent:
         for call in [each for each in self._calls if each.deadline <= now]:
             self._log.debug("a shim was too slow")
             self._drop(call)
-        if 0 < self._accept_from <= now:
-            self._accept_from = 0.0
+        if self._accept_from <= now:
+            self._accept_from = math.inf
             self._when_readable(self._listener, self._accept)
+        if self._look_at <= now:
+            self._look_at = now + self._limits.look
+            if not self._door.is_in_place:
+                self._log.warn("the socket was taken away")
+                self._lost = True
+                self.stop()
 
     # --- small things ------------------------------------------------------------------------
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do by the clock; None when there is nothing."""
-        due = min((each.deadline for each in self._calls), default=math.inf)
-        if self._accept_from:
-            due = min(due, self._accept_from)
+        due = min([self._accept_from, self._look_at, *(each.deadline for each in self._calls)])
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _deadline(self) -> float:
@@ -272,6 +296,10 @@ class Agent:
         self._log.error("a call failed", error="".join(traceback.format_exception(error)))
         return refusal("a fault of the agent")
 
+    def _tell_of(self, call: Call, answer: Answer) -> None:
+        command = call.request.environ.get("CNI_COMMAND")
+        self._log.debug("answered", command=command, sandbox=call.container, code=answer.code)
+
     def _tell_once(self, what: str) -> None:
         if what not in self._told:
             self._told.add(what)
@@ -282,5 +310,5 @@ class Agent:
             self._drop(call)
         self._selector.close()
         self._place.close()
-        for each in (self._listener, self._woken, self._wake):
+        for each in (self._door, self._woken, self._wake):
             each.close()

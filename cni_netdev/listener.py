@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from cni_netdev.core import locks
 from cni_netdev.core.errors import StateError
@@ -15,6 +15,7 @@ _BACKLOG = 256
 _OTHERS_MAY_WRITE = 0o022
 _LOCK_SECONDS = 2.0
 _SYSTEMDS_FIRST = 3  # sd_listen_fds(3)
+_KIND = (socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 class Listener:
@@ -22,59 +23,74 @@ class Listener:
 
     def __init__(self, path: str) -> None:
         """Raises StateError, also when somebody listens there already, and LockTimeout."""
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _see_that_it_is_safe(os.path.dirname(path))
-            lock = locks.acquire(f"{path}.lock", _LOCK_SECONDS)  # two may start at once
+        self._path = path
+        self.socket = socket.socket(*_KIND)
+        with ExitStack() as on_error:
+            on_error.callback(self.socket.close)
             try:
-                _clear(path)
-                os.fchmod(self.socket.fileno(), 0o600)  # before bind(2), so it is never open to all
-                self.socket.bind(path)
-                self.socket.listen(_BACKLOG)
-                self._file = _file(path)
-            finally:
-                locks.release(f"{path}.lock", lock)
-        except OSError as error:
-            self.socket.close()
-            raise _cannot(path, error) from error
-        except BaseException:
-            self.socket.close()
-            raise
+                self._file = self._listen()
+            except OSError as error:
+                why = error.strerror or error
+                raise StateError(f"cannot listen at {path}: {why}") from error
+            on_error.pop_all()
+
+    def _listen(self) -> tuple[int, int] | None:
+        _see_that_it_is_safe(os.path.dirname(self._path))
+        lock = f"{self._path}.lock"
+        held = locks.acquire(lock, _LOCK_SECONDS)  # two may start at once
+        try:
+            _clear(self._path)
+            os.fchmod(self.socket.fileno(), 0o600)  # before bind(2): it is never open to others
+            self.socket.bind(self._path)
+            self.socket.listen(_BACKLOG)
+            return _file(self._path)
+        finally:
+            locks.release(lock, held)
 
     @property
     def is_in_place(self) -> bool:
         """Whether who connects to the path still comes here."""
-        return _file(self.path) == self._file
+        return _file(self._path) == self._file
 
     def close(self) -> None:
         if self.is_in_place:
             with suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(self._path)
         self.socket.close()
 
 
-def from_systemd() -> socket.socket | None:
-    """The socket that systemd listens on for us (sd_listen_fds(3)); None when there is none.
+class Given:
+    """A socket that systemd listens on for us: the path is its business."""
 
-    Raises StateError when it is not one that shims could ask.
+    is_in_place = True
+
+    def __init__(self, descriptor: int) -> None:
+        """Raises StateError when it is not one that shims could ask."""
+        try:
+            os.set_inheritable(descriptor, False)
+            self.socket = socket.socket(fileno=descriptor)
+            listens = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise StateError(f"no socket came from systemd: {error.strerror}") from error
+        if not listens or (self.socket.family, self.socket.type) != _KIND:
+            raise StateError("the socket from systemd must be of ListenStream= with a path")
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def from_systemd() -> Given | None:
+    """What systemd listens on for us (sd_listen_fds(3)); None when there is nothing.
+
+    Raises StateError.
     """
     pid, count = (os.environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS"))
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count:
         return None
-    try:
-        os.set_inheritable(_SYSTEMDS_FIRST, False)
-        given = socket.socket(fileno=_SYSTEMDS_FIRST)
-        listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError as error:
-        raise StateError(f"no socket came from systemd: {error.strerror}") from error
-    if count != "1" or not listens or (given.family, given.type) != _KIND:
-        raise StateError("systemd must give one socket, ListenStream= with a path")
-    return given
-
-
-_KIND = (socket.AF_UNIX, socket.SOCK_STREAM)
+    if count != "1":
+        raise StateError(f"systemd gave {count} sockets; the agent listens on one")
+    return Given(_SYSTEMDS_FIRST)
 
 
 def _see_that_it_is_safe(directory: str) -> None:
@@ -112,7 +128,3 @@ def _file(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _cannot(path: str, error: OSError) -> StateError:
-    return StateError(f"cannot listen at {path}: {error.strerror or error}")

@@ -11,7 +11,6 @@ from cni_netdev.core.rounds import Rounds
 from cni_netdev.core.watch import LinkWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from cni_netdev.core.logs import Log
@@ -25,11 +24,7 @@ _SETTLE_SECONDS = 0.2  # a pod's end is several link events
 class LookAfter:
     """Does so while the block lasts, in a thread that mostly waits."""
 
-    def __init__(
-        self, engine: Recovers, worker: Executor, log: Log, each_time: Callable[[], object]
-    ) -> None:
-        """each_time: something more to look at."""
-        self._each_time = each_time
+    def __init__(self, engine: Recovers, worker: Executor, log: Log) -> None:
         self._worker = worker
         self._log = log
         self._rounds = Rounds(engine, self._tell)
@@ -54,7 +49,6 @@ class LookAfter:
         if watch is not None:
             poll.register(watch, select.POLLIN)
         while not self._stopped.is_set():
-            self._each_time()
             self._look()
             if poll.poll(_LOOK_SECONDS * 1000):
                 self._stopped.wait(_SETTLE_SECONDS)

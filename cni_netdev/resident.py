@@ -8,7 +8,6 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
 
 from cni_netdev import source
 from cni_netdev.agent import Agent
@@ -23,10 +22,7 @@ from cni_netdev.listener import Listener, from_systemd
 from cni_netdev.lookafter import LookAfter
 from cni_netdev.wire import SOCKET
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-LOCK_SECONDS = 1.0  # who has to wait longer does so in a process of its own, see answerer
+LOCK_SECONDS = 0.2  # who has to wait longer does so in a process of its own, see answerer
 
 
 def serve(state_dir: str, path: str | None, level: str) -> None:
@@ -40,36 +36,23 @@ def serve(state_dir: str, path: str | None, level: str) -> None:
     engine = Injector(kernel, FileJournal(state_dir, LOCK_SECONDS), resident=True)
     with ExitStack() as stack:
         stack.callback(kernel.close)
-        listens, is_in_place = _listen(path or f"{state_dir}/{SOCKET}", stack)
+        door = from_systemd() or Listener(path or f"{state_dir}/{SOCKET}")
+        stack.callback(door.close)
         worker = stack.enter_context(ThreadPoolExecutor(1, "worker"))
         _warm(kernel, log)
         answerer = Answerer(state_dir, engine)
-        agent = Agent(listens, source.version(), answerer, worker.submit, log)
+        agent = Agent(door, source.version(), answerer, worker.submit, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
-
-        def stop_if_lost() -> None:
-            if not is_in_place():
-                agent.stop()
-
-        stack.enter_context(LookAfter(engine, worker, log, stop_if_lost))
-        log.info("started", socket=listens.getsockname(), state_dir=state_dir, pid=os.getpid())
+        stack.enter_context(LookAfter(engine, worker, log))
+        where = door.socket.getsockname()
+        log.info("started", socket=where, state_dir=state_dir, pid=os.getpid())
         notify("READY=1")
-        agent.run()
+        in_place = agent.run()
         notify("STOPPING=1")
-        if not is_in_place():
-            raise StateError("the socket was taken away", "start the agent again")
+        if not in_place:
+            raise StateError(f"{where} was taken away", "start the agent again")
     log.info("stopped by a signal")
-
-
-def _listen(path: str, stack: ExitStack) -> tuple[socket.socket, Callable[[], bool]]:
-    """The socket, and whether it is still where shims look for one."""
-    given = from_systemd()
-    if given is not None:
-        return given, lambda: True
-    listener = Listener(path)
-    stack.callback(listener.close)
-    return listener.socket, lambda: listener.is_in_place
 
 
 def notify(state: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev import install
+from cni_netdev.wire import SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -288,7 +289,9 @@ class Host:
     def left_over(self) -> list[str]:
         """Records, locks and pins that are still there."""
         return sorted(
-            str(each.relative_to(STATE_DIR)) for each in STATE_DIR.rglob("*") if not each.is_dir()
+            str(each.relative_to(STATE_DIR))
+            for each in STATE_DIR.rglob("*")
+            if not each.is_dir() and each.name != SOCKET
         ) + [line for line in Path("/proc/self/mounts").read_text().splitlines() if "pins" in line]
 
 
