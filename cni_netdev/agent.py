@@ -188,7 +188,7 @@ class Agent:
     # --- one at a time is worked on ----------------------------------------------------------
 
     def _next(self) -> None:
-        while self._queue and self._at_work is None:
+        while self._queue and self._at_work is None and not self._stopping:
             call = self._queue.popleft()
             if call.is_deserted():
                 self._drop(call)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         def has(self, key: Key) -> bool: ...
 
 
+# Seconds that an engine here should wait for a lock; who has to wait longer does so elsewhere.
+LOCK_SECONDS = 0.2
 _LONGEST_LOOK = 1 << 16  # decoding more takes longer than others should wait
 # Who asks for a device writes one of these, unless in JSON's escapes; then the engine is asked for.
 _ASKS = (b"netdevice", b"netDevices", b"deviceID", b'"devices"')
@@ -35,7 +37,7 @@ class Answerer:
     """Answers calls by the engine of one state directory."""
 
     def __init__(self, state_dir: str, engine: Resident) -> None:
-        """engine: one that does not wait long for locks, see answer()."""
+        """engine: one whose journal does not wait for locks longer than LOCK_SECONDS."""
         self._state_dir = _plain(state_dir)
         self._engine = engine
 

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from cni_netdev import shim, source
 from cni_netdev.core.errors import StateError
-from cni_netdev.core.journal import DEFAULT_DIRECTORY
-from cni_netdev.wire import SOCKET
+from cni_netdev.core.journal import AGENT_SOCKET, DEFAULT_DIRECTORY
 
 PLUGIN = "cni-netdev"
 EXAMPLE = "cni-netdev.conflist.example"
@@ -54,7 +53,7 @@ def install(bin_dir: Path) -> Path:
         python=sys.executable,
         hexversion=sys.hexversion,
         shim=_compiled(Path(shim.__file__)),
-        socket=f"{DEFAULT_DIRECTORY}/{SOCKET}",
+        socket=f"{DEFAULT_DIRECTORY}/{AGENT_SOCKET}",
         state_dir=DEFAULT_DIRECTORY,
         version=source.version(),
         paths=_library_paths(),

@@ -11,18 +11,15 @@ from contextlib import ExitStack, suppress
 
 from cni_netdev import source
 from cni_netdev.agent import Agent
-from cni_netdev.answerer import Answerer
+from cni_netdev.answerer import LOCK_SECONDS, Answerer
 from cni_netdev.core.engine import Injector
 from cni_netdev.core.errors import NetdevError, StateError
-from cni_netdev.core.journal import FileJournal
+from cni_netdev.core.journal import AGENT_SOCKET, FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.logs import Log
 from cni_netdev.core.warm import warm
 from cni_netdev.listener import Listener, from_systemd
 from cni_netdev.lookafter import LookAfter
-from cni_netdev.wire import SOCKET
-
-LOCK_SECONDS = 0.2  # who has to wait longer does so in a process of its own, see answerer
 
 
 def serve(state_dir: str, path: str | None, level: str) -> None:
@@ -36,7 +33,7 @@ def serve(state_dir: str, path: str | None, level: str) -> None:
     engine = Injector(kernel, FileJournal(state_dir, LOCK_SECONDS), resident=True)
     with ExitStack() as stack:
         stack.callback(kernel.close)
-        door = from_systemd() or Listener(path or f"{state_dir}/{SOCKET}")
+        door = from_systemd() or Listener(path or f"{state_dir}/{AGENT_SOCKET}")
         stack.callback(door.close)
         worker = stack.enter_context(ThreadPoolExecutor(1, "worker"))
         _warm(kernel, log)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-SOCKET = "agent.sock"  # in the state directory
 TAKEN = b"taken\n"
 LONGEST = 1 << 20  # bytes of environment and of standard input, each
 DESCRIPTORS = 4

@@ -50,6 +50,7 @@ class Service:
         looking = loop.create_task(self._look_now_and_then())
         try:
             await self._warm(loop)
+            self._assembly.answer_cni(self._worker)
             await self._serve()
         except asyncio.CancelledError:
             self._log.info("stopped by a signal")
@@ -58,6 +59,7 @@ class Service:
             if watch is not None:
                 loop.remove_reader(watch)
                 watch.close()
+            self._assembly.answer_cni_no_more()
             self._worker.shutdown()
 
     async def _warm(self, loop: asyncio.AbstractEventLoop) -> None:

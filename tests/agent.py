@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from cni_netdev.core.journal import AGENT_SOCKET
 from tests.daemon import Daemon
 from tests.host import STATE_DIR
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tests.host import Host
 
 PROGRAM = Path(sys.executable).parent / "netdevctl"
-SOCKET = STATE_DIR / "agent.sock"
+SOCKET = STATE_DIR / AGENT_SOCKET
 
 
 class CniAgent(Daemon):

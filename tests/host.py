@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev import install
-from cni_netdev.wire import SOCKET
+from cni_netdev.core.journal import AGENT_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -291,7 +291,7 @@ class Host:
         return sorted(
             str(each.relative_to(STATE_DIR))
             for each in STATE_DIR.rglob("*")
-            if not each.is_dir() and each.name != SOCKET
+            if not each.is_dir() and each.name != AGENT_SOCKET
         ) + [line for line in Path("/proc/self/mounts").read_text().splitlines() if "pins" in line]
 
 

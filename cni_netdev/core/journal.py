@@ -4,6 +4,7 @@
         records/<front>@<sandbox>@<ifname>.json
         locks/<name>.lock        only while held
         pins-<mount namespace>/<as records>    see pins
+        agent.sock                   where the resident agent listens
 
 A record is written beside its place and renamed into it, so that a reader sees the old one or the
 new one.  No fsync: the directory is a tmpfs and lives as long as the kernel state it describes;
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.ports import Key, Netns
 
 DEFAULT_DIRECTORY = "/run/cni-netdev"
+AGENT_SOCKET = "agent.sock"
 _SUFFIX, _TEMPORARY, _ASIDE = ".json", ".tmp", ".unreadable"
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _LONGEST_NAME = 240
