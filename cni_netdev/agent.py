@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.logs import Log
     from cni_netdev.wire import Answer, Request
 
+_STOPPING = "the agent is stopping"
 _PAUSE = 0.1  # seconds without accepting when descriptors have run out
 
 
@@ -168,6 +169,8 @@ class Agent:
 
     def _take(self, call: Call) -> None:
         """Raises Elsewhere."""
+        if self._stopping:
+            raise Elsewhere(_STOPPING)
         answer = None if self._must_wait(call) else self._answers.look(call.request)
         if answer is not None:
             self._tell_of(call, answer)
@@ -193,8 +196,15 @@ class Agent:
             if call.is_deserted():
                 self._drop(call)
             else:
-                self._at_work = call
-                self._submit(partial(self._work, call))
+                self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        self._at_work = call
+        try:
+            self._submit(partial(self._work, call))
+        except RuntimeError:  # the worker was shut down
+            self._at_work = None
+            self._reply(call, refusal(_STOPPING))
 
     def _work(self, call: Call) -> None:
         """On the worker."""
@@ -210,7 +220,8 @@ class Agent:
             reply = self._fault(error)
         with suppress(OSError):
             call.send(reply)
-            call.end()
+            if call.is_sent:
+                call.end()
         call.is_done = True
         self._wake_up()
 
@@ -254,7 +265,7 @@ class Agent:
         self._queue.clear()
         for call in [*self._calls]:
             if call is not self._at_work and call.is_sent:
-                self._reply(call, refusal("the agent is stopping"))
+                self._reply(call, refusal(_STOPPING))
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
@@ -289,7 +300,7 @@ class Agent:
             self._selector.unregister(what)
 
     def _wake_up(self) -> None:
-        with suppress(BlockingIOError):  # so full of wakings that it will be
+        with suppress(OSError):  # so full of wakings that it will be, or at its end
             self._wake.send(b"!")
 
     def _fault(self, error: Exception) -> bytes:

@@ -16,6 +16,7 @@ from cni_netdev.listener import Listener
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from cni_netdev.agent import Limits
     from cni_netdev.core.logs import Log
     from cni_netdev.core.ports import Kernel
 
@@ -29,7 +30,13 @@ class Hosted:
     """
 
     def __init__(
-        self, path: str, state_dir: str, kernel: Kernel, worker: Executor, log: Log
+        self,
+        path: str,
+        state_dir: str,
+        kernel: Kernel,
+        worker: Executor,
+        log: Log,
+        limits: Limits | None = None,
     ) -> None:
         """path: of the socket.  kernel: only used on the worker."""
         journal = FileJournal(state_dir, LOCK_SECONDS)
@@ -37,6 +44,7 @@ class Hosted:
         self._path = path
         self._worker = worker
         self._log = log
+        self._limits = limits
         self._trouble = ""
         self._agent: Agent | None = None
         self._changing = threading.Lock()
@@ -66,7 +74,9 @@ class Hosted:
             if self._closed.is_set():
                 door.close()
                 return
-            self._agent = Agent(door, version, self._answerer, self._worker.submit, self._log)
+            self._agent = Agent(
+                door, version, self._answerer, self._worker.submit, self._log, self._limits
+            )
         self._trouble = ""
         self._log.info("answering the CNI plugin", socket=self._path)
         self._agent.run()

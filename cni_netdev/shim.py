@@ -92,7 +92,8 @@ def _ask(path: str, version: str, text: bytes) -> tuple[int, bytes, bytes]:
     data += environ + text
     rights = b"".join(each.to_bytes(4, sys.byteorder) for each in _descriptors())
     sent = connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-    connection.sendall(data[sent:])
+    if sent < len(data):  # else it may have answered and gone by now
+        connection.sendall(data[sent:])
     answer = connection.recv(_PORTION)
     connection.settimeout(_ANSWER_SECONDS)
     while piece := connection.recv(_PORTION):
