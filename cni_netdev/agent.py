@@ -40,7 +40,7 @@ class Answers(Protocol):
     """What the agent needs of answerer.Answerer."""
 
     def look(self, request: Request) -> Answer | None: ...
-    def answer(self, request: Request) -> Answer: ...
+    def answer(self, request: Request, is_wanted: Callable[[], bool]) -> Answer: ...
 
 
 class Door(Protocol):
@@ -210,7 +210,7 @@ class Agent:
         """On the worker."""
         try:
             see_same_pod(call.request.environ.get("CNI_NETNS", ""), call.descriptors)
-            answer = self._answers.answer(call.request)
+            answer = self._answers.answer(call.request, lambda: not call.is_deserted())
             reply = answer.encode()
             self._tell_of(call, answer)
         except Elsewhere as elsewhere:

@@ -11,7 +11,7 @@ from cni_netdev.main import Elsewhere, main
 from cni_netdev.wire import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Protocol
 
     from cni_netdev.commands import Engine
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     class Resident(Engine, Protocol):
         """What is needed of core.engine.Injector."""
 
+        def attach(
+            self,
+            owner: Any,
+            netns_path: str,
+            requests: Any,
+            policy: Any,
+            pod: Any,
+            in_time: Callable[[], None] = ...,
+        ) -> Attachment: ...
         def has(self, key: Key) -> bool: ...
 
 
@@ -55,14 +64,16 @@ class Answerer:
         except _TakesMore:
             return None
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request, is_wanted: Callable[[], bool] = lambda: True) -> Answer:
         """The answer.
 
+        is_wanted: whether somebody still waits for it; asked before each step of an attach, which
+        is undone when nobody does.
         Raises Elsewhere when the call must be made in a process of its own; nothing is changed
         then.  So it is when somebody else works on the link: that may take seconds, in which
         others are waiting here.
         """
-        return self._main(request, _Impatient(self._engine))
+        return self._main(request, _Impatient(self._engine, is_wanted))
 
     def _main(self, request: Request, engine: Engine) -> Answer:
         def engines(state_dir: str) -> Engine:
@@ -103,14 +114,21 @@ class _Onlooker:
 class _Impatient:
     """The engine, for calls that can be made elsewhere."""
 
-    def __init__(self, engine: Resident) -> None:
+    def __init__(self, engine: Resident, is_wanted: Callable[[], bool]) -> None:
         self._engine = engine
+        self._is_wanted = is_wanted
         self.check, self.reap = engine.check, engine.reap
         self.find, self.probe = engine.find, engine.probe
 
-    def attach(self, *arguments: Any) -> Attachment:
+    def attach(
+        self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any
+    ) -> Attachment:
         with _or_elsewhere():
-            return self._engine.attach(*arguments)
+            return self._engine.attach(owner, netns_path, requests, policy, pod, self._in_time)
+
+    def _in_time(self) -> None:
+        if not self._is_wanted():
+            raise Elsewhere("nobody waits for it any more")
 
     def detach(self, key: Key) -> Release | None:
         with _or_elsewhere():

@@ -36,6 +36,7 @@ class Answers:
         self.looks = False
         self.gates: dict[str, threading.Event] = {}
         self.begun: list[str] = []
+        self.wanted: list[bool] = []
         self.result: Answer | Exception = DONE
 
     def look(self, _request: Request) -> Answer | None:
@@ -43,11 +44,12 @@ class Answers:
             raise self.result
         return DONE if self.looks else None
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request, is_wanted: Callable[[], bool]) -> Answer:
         name = request.environ.get("CNI_CONTAINERID", "")
         self.begun.append(name)
         if name in self.gates:
             assert self.gates[name].wait(SECONDS)
+        self.wanted.append(is_wanted())
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -269,14 +271,15 @@ def test_whoever_went_away_before_their_turn_is_left_out(running: Running) -> No
     assert running.answers.begun == ["c0", "c2"]
 
 
-def test_whoever_goes_away_meanwhile_has_it_done(running: Running) -> None:
-    """Its DEL undoes it."""
+def test_whoever_goes_away_meanwhile_is_missed(running: Running) -> None:
     gate = running.answers.close_gate("c0")
-    running.client().ask("c0").taken().socket.close()
+    client = running.client().ask("c0").taken()
     running.until(lambda: running.answers.begun)
+    client.socket.close()
     gate.set()
     assert running.client().ask("c1").answer().endswith(b"outerr")
     assert running.answers.begun == ["c0", "c1"]
+    assert running.answers.wanted == [False, True]
     assert running.log.told() == []
 
 

@@ -131,6 +131,15 @@ def test_a_lock_is_waited_for_elsewhere(
         answerer.answer(request(command, {**CONF, "devices": DEVICES}))
 
 
+def test_what_nobody_waits_for_is_not_attached(answerer: Answerer, engine: Any) -> None:
+    def attach(*arguments: Any) -> None:
+        arguments[-1]()
+
+    engine.attach.side_effect = attach
+    with pytest.raises(Elsewhere, match="nobody waits"):
+        answerer.answer(request("ADD", {**CONF, "devices": DEVICES}), lambda: False)
+
+
 def test_errors_and_warnings_come_back(
     answerer: Answerer, engine: Any, mocker: MockerFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
