@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import posix
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from cni_netdev import shim, source
 from cni_netdev.core.journal import AGENT_SOCKET
 from tests.daemon import Daemon
 from tests.host import STATE_DIR
@@ -46,3 +51,28 @@ class CniAgent(Daemon):
     def answered(self) -> int:
         """How many calls it answered by now."""
         return len(self.lines("answered"))
+
+    @property
+    def memory(self) -> int:
+        """KiB that it has in memory (VmRSS)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
+    @property
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def ask(environ: Mapping[str, str], conf: Mapping[str, Any]) -> int:
+    """The exit code of a call by the shim's own code, without its process."""
+    ours = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+    before, posix.environ = posix.environ, ours
+    opened = set(os.listdir("/proc/self/fd"))
+    try:
+        return shim._ask(str(SOCKET), source.version(), json.dumps(conf).encode())[0]
+    finally:
+        posix.environ = before
+        for each in set(os.listdir("/proc/self/fd")) - opened:
+            with suppress(OSError):  # the listing's own
+                os.close(int(each))

@@ -16,7 +16,7 @@ import pytest
 
 from cni_netdev import install
 from tests import faulty
-from tests.agent import PROGRAM, SOCKET, CniAgent
+from tests.agent import PROGRAM, SOCKET, CniAgent, ask
 from tests.bad_inputs import TABLE
 from tests.e2e.test_killed import CONF as TWO
 from tests.e2e.test_killed import LINKS
@@ -534,6 +534,38 @@ def test_an_answer_that_nobody_takes_is_an_error(node: Host) -> None:
         assert "the answer could not be written" in child.stderr.read()
         child.stderr.close()
         node.plugin("DEL", ONE, netns=pod.path).ok()
+
+
+def test_its_memory_stays_where_it_was(node: Host) -> None:
+    """A thousand calls of every kind; ten thousand were tried by hand, with the same result."""
+    environ = {"CNI_IFNAME": "eth0", "CNI_NETNS": node.pod().path, "CNI_PATH": "/x"}
+    nothing = {**CONF, "prevResult": PREVIOUS}
+    text = {"netdevices.nri.containerd.io": "- {name: nic1, new_name: net7}"}
+    annotated = {**nothing, "runtimeConfig": {"io.kubernetes.cri.pod-annotations": text}}
+    round_ = [
+        *(("ADD", conf, 0) for conf in (nothing, ONE, ONE)),
+        *(("CHECK", conf, 0) for conf in (ONE, CONF)),
+        *(("DEL", CONF, 0) for _ in range(2)),
+        ("ADD", annotated, 0),
+        ("ADD", TWO, 1),
+        ("DEL", CONF, 0),
+    ]
+
+    def calls(count: int) -> None:
+        for number in range(count):
+            verb, conf, code = round_[number % len(round_)]
+            container = f"c{number // len(round_)}"
+            asked = {**environ, "CNI_COMMAND": verb, "CNI_CONTAINERID": container}
+            assert ask(asked, conf) == code, (verb, conf)
+
+    with unharmed(node), CniAgent(node) as agent:
+        calls(400)
+        memory, descriptors = agent.memory, agent.descriptors
+        calls(600)
+        assert agent.memory - memory < 200
+        assert agent.memory < 45 << 10
+        assert agent.descriptors < descriptors + 10
+        assert agent.answered() == 1000
 
 
 # --- what it looks after, its end, and its successor -----------------------------------------
