@@ -124,7 +124,7 @@ class Agent:
     # --- a call comes in ---------------------------------------------------------------------
 
     def _accept(self) -> None:
-        for _ in range(self._limits.connections):
+        for _ in range(0 if self._stopping else self._limits.connections):
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
