@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cni_netdev.core.errors import LockTimeout
-from cni_netdev.main import Elsewhere, main
+from cni_netdev.main import Elsewhere, line_of, main
 from cni_netdev.wire import Answer
 
 if TYPE_CHECKING:
@@ -81,9 +81,12 @@ class Answerer:
                 raise Elsewhere("another state directory")
             return engine
 
-        stdin, stdout, stderr = io.BytesIO(request.stdin), io.BytesIO(), bytearray()
-        code = main(request.environ, stdin, stdout, stderr.extend, engines)
-        return Answer(code, stdout.getvalue(), bytes(stderr))
+        stdin, stdout = io.BytesIO(request.stdin), io.BytesIO()
+        said: list[bytes] = []
+        code = main(
+            request.environ, stdin, stdout, lambda text: said.append(line_of(text)), engines
+        )
+        return Answer(code, stdout.getvalue(), b"".join(said))
 
 
 def _plain(directory: str) -> str:
@@ -108,7 +111,7 @@ class _Onlooker:
     def _do(self, *_arguments: Any, **_keywords: Any) -> Any:
         raise _TakesMore
 
-    attach = check = reap = find = probe = _do
+    attach = check = reap = find = probe = unreadable = _do
 
 
 class _Impatient:
@@ -119,6 +122,7 @@ class _Impatient:
         self._is_wanted = is_wanted
         self.check, self.reap = engine.check, engine.reap
         self.find, self.probe = engine.find, engine.probe
+        self.unreadable = engine.unreadable
 
     def attach(
         self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any

@@ -39,7 +39,7 @@ class Hosted:
         limits: Limits | None = None,
     ) -> None:
         """path: of the socket.  kernel: only used on the worker."""
-        journal = FileJournal(state_dir, LOCK_SECONDS)
+        journal = FileJournal(state_dir, LOCK_SECONDS, resident=True)
         self._answerer = Answerer(state_dir, Injector(kernel, journal, resident=True))
         self._path = path
         self._worker = worker

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-from cni_netdev.core.rounds import Rounds
+from cni_netdev.core import rounds
+from cni_netdev.core.errors import NetdevError, StateError
 from cni_netdev.core.watch import LinkWatch
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.logs import Log
     from cni_netdev.core.restore import Release
-    from cni_netdev.core.rounds import Recovers
+
+    class Recovers(rounds.Recovers, Protocol):
+        """What is needed of core.engine.Injector."""
+
+        def repin(self, front: str) -> tuple[str, ...]: ...
+
 
 _LOOK_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2  # a pod's end is several link events
@@ -27,7 +33,8 @@ class LookAfter:
     def __init__(self, engine: Recovers, worker: Executor, log: Log) -> None:
         self._worker = worker
         self._log = log
-        self._rounds = Rounds(engine, self._tell)
+        self._engine = engine
+        self._rounds = rounds.Rounds(engine, self._tell)
         self._stopped = threading.Event()
         self._stopping, self._stop = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="look-after")
@@ -49,7 +56,7 @@ class LookAfter:
         if watch is not None:
             poll.register(watch, select.POLLIN)
         while not self._stopped.is_set():
-            self._look()
+            self.look()
             if poll.poll(_LOOK_SECONDS * 1000):
                 self._stopped.wait(_SETTLE_SECONDS)
             if watch is not None:
@@ -64,12 +71,24 @@ class LookAfter:
             self._log.warn("link events cannot be had; dead pods are noticed later", error=error)
             return None
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Now.  Returns when it is done."""
         try:
-            while not self._stopped.is_set() and self._worker.submit(self._rounds.look).result():
+            while self._worker.submit(self._rounds.look).result() and not self._stopped.is_set():
                 pass  # calls had their turn in between
+        except StateError as error:
+            self._log.warn("cannot look after the records", error=error)
+            self._worker.submit(self._repin).result()  # the directory may have gone, pins and all
         except Exception as error:  # noqa: BLE001 - the next look may do better
             self._log.error("cannot look after the records", error=error)
+
+    def _repin(self) -> None:
+        try:
+            notes = self._engine.repin("cni")
+        except NetdevError as error:
+            notes = (error.message,)
+        for note in notes:
+            self._log.warn(note)
 
     def _tell(self, release: Release, seconds: float) -> None:
         owner = release.owner

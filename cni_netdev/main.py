@@ -20,14 +20,21 @@ if TYPE_CHECKING:
 
     from cni_netdev.commands import Engine, Engines, Log
 
-    Say = Callable[[bytes], None]
+    Say = Callable[[str], None]
 
 _LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3}
 
 
-def _to_stderr(line: bytes) -> None:
+def line_of(text: str) -> bytes:
+    """A line of stderr."""
+    from cni_netdev.core.printable import printable
+
+    return f"cni-netdev: {printable(text)}\n".encode()
+
+
+def _to_stderr(text: str) -> None:
     try:
-        os.write(2, line)
+        os.write(2, line_of(text))  # which takes a descriptor the first time
     except OSError:
         return  # nobody listens
 
@@ -47,10 +54,11 @@ def main(
 
     Writes exactly one JSON document, or nothing where CNI wants nothing.  Returns 0, or 1 after
     an error, also when the answer could not be written.
-    say: takes what goes to stderr.  engines: from a state directory to its engine; one that raises
-    Elsewhere makes this raise it.
+    say: takes each line for stderr, see line_of.  engines: from a state directory to its engine;
+    one that raises Elsewhere makes this raise it.
     """
-    text = stdin.read() if environ.get("CNI_COMMAND") else b""
+    # One byte too many is enough to refuse it.
+    text = stdin.read(request.MOST_BYTES + 1) if environ.get("CNI_COMMAND") else b""
     document, code = _answer(environ, text, say, engines or _engine)
     if document is None:
         return code
@@ -58,7 +66,7 @@ def main(
         stdout.write(json.dumps(document, indent=4).encode() + b"\n")
         stdout.flush()
     except (OSError, ValueError) as error:
-        say(_line(f"the answer could not be written: {error}: {json.dumps(document)}"))
+        say(f"the answer could not be written: {error}: {json.dumps(document)}")
         return 1
     return code
 
@@ -92,14 +100,24 @@ def _foreseen(error: Exception) -> tuple[int, str, str] | None:
 
 
 def _unforeseen(error: Exception, say: Say) -> tuple[int, str, str]:
-    import traceback
-
-    say(_line("".join(traceback.format_exception(error))))
+    try:
+        _tell_where(error, say)
+    except Exception as further:  # noqa: BLE001 - without descriptors or memory: no frames then
+        say(f"where cannot be told: {further}")
     return (
         request.INTERNAL,
         f"{type(error).__name__}: {error}",
         "a fault in cni-netdev: please report it",
     )
+
+
+def _tell_where(error: Exception, say: Say) -> None:
+    import traceback
+
+    # Without its message, which is logged as every error's: a tenant's newline is no line of ours.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    for line in ("Traceback (most recent call last):", *frames.splitlines()):
+        say(line)
 
 
 def _engine(state_dir: str) -> Engine:
@@ -115,12 +133,12 @@ def _log_to(config: request.Config, say: Say) -> Log:
 
     def log(level: str, line: str) -> None:
         if _LEVELS[level] >= _LEVELS["warn"]:
-            say(_line(line))
+            say(line)
         if config.log_file and _LEVELS[level] >= _LEVELS[config.log_level]:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             trouble = _append(config.log_file, f"{stamp} {level} {ascii(line)[1:-1]}\n")
             if trouble:
-                say(_line(trouble))
+                say(trouble)
 
     return log
 
@@ -136,14 +154,6 @@ def _append(path: str, line: str) -> str:
     except (OSError, ValueError) as error:
         return f"cannot write log file {path}: {error}"
     return ""
-
-
-def _line(text: str) -> bytes:
-    """A line of stderr.  Tenants write some of it, and terminals obey control characters."""
-    escaped = "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
-    )
-    return f"cni-netdev: {escaped}\n".encode(errors="backslashreplace")
 
 
 def entry(text: bytes | None = None) -> None:

@@ -30,7 +30,7 @@ def serve(state_dir: str, path: str | None, level: str) -> None:
     """
     log = Log(level)
     kernel = SystemKernel()
-    engine = Injector(kernel, FileJournal(state_dir, LOCK_SECONDS), resident=True)
+    engine = Injector(kernel, FileJournal(state_dir, LOCK_SECONDS, resident=True), resident=True)
     with ExitStack() as stack:
         stack.callback(kernel.close)
         door = from_systemd() or Listener(path or f"{state_dir}/{AGENT_SOCKET}")
@@ -41,13 +41,14 @@ def serve(state_dir: str, path: str | None, level: str) -> None:
         agent = Agent(door, source.version(), answerer, worker.submit, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
-        stack.enter_context(LookAfter(engine, worker, log))
+        looks = stack.enter_context(LookAfter(engine, worker, log))
         where = door.socket.getsockname()
         log.info("started", socket=where, state_dir=state_dir, pid=os.getpid())
         notify("READY=1")
         in_place = agent.run()
         notify("STOPPING=1")
         if not in_place:
+            looks.look()  # the whole directory may have been taken away, with the records
             raise StateError(f"{where} was taken away", "start the agent again")
     log.info("stopped by a signal")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from functools import cache
+
+_NO_MEANS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 
 
 @cache
@@ -19,6 +22,15 @@ def call(function: str, *arguments: object) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), function)
     return result
+
+
+def raise_if_for_want_of_means(error: OSError) -> None:
+    """Raises the error again if it tells of the caller, not of what it wanted to look at.
+
+    Without descriptors or memory nothing is seen: nothing may be taken for absent then.
+    """
+    if error.errno in _NO_MEANS:
+        raise error
 
 
 def syscall(number: int, *arguments: object) -> int:

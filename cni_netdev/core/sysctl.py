@@ -19,18 +19,25 @@ _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 # The same value in coarser units beside its `_ms` twin.
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
 _WRITABLE = 0o200
+# Written only, or hidden; and what stable_secret says until it is set.
+_UNREADABLE = (errno.EACCES, errno.EIO)
 _LONGEST = 4096
 
 
 def read(name: str) -> tuple[tuple[str, str], ...]:
-    """((``ipv4/conf/rp_filter``, value), ...) of a link; what cannot be read is left out."""
+    """((``ipv4/conf/rp_filter``, value), ...) of a link; what nobody may read is left out.
+
+    Raises KernelRefused when it cannot be told what there is: it would be lost.
+    """
     found = []
     for group in _GROUPS:
         directory = f"{_ROOT}/{group}/{name}"
         try:
             entries = sorted(os.listdir(directory))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # no IPv6, or no neighbours on this kind of link
+        except OSError as error:
+            raise KernelRefused(f"list {directory}", error.errno or 0) from error
         for entry in entries:
             value = None if entry in _TWINS else _value(f"{directory}/{entry}")
             if value is not None:
@@ -41,16 +48,16 @@ def read(name: str) -> tuple[tuple[str, str], ...]:
 def _value(path: str) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not os.fstat(fd).st_mode & _WRITABLE:
+        try:
+            if not os.fstat(fd).st_mode & _WRITABLE:
+                return None
+            return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in _UNREADABLE:
             return None
-        return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
-    except OSError:
-        return None  # stable_secret says EIO until it is set
-    finally:
-        os.close(fd)
+        raise KernelRefused(f"read {path}", error.errno or 0) from error
 
 
 def write(name: str, key: str, value: str) -> None:

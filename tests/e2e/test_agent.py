@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -277,6 +278,21 @@ def test_it_ends_when_its_socket_is_taken_away(node: Host) -> None:
         assert agent.wait() == 1
         assert agent.answered() == 0
         assert "was taken away" in agent.log_file.read_text()
+
+
+def test_records_that_are_taken_away_with_the_socket_are_put_back(node: Host) -> None:
+    pod = node.pod()
+    with unharmed(node), CniAgent(node) as agent:
+        node.plugin("ADD", ONE, netns=pod.path).ok()
+        agent.wait_for("answered")
+        with pod.process():
+            run("umount", "-l", *(str(each) for each in STATE_DIR.glob("pins-*")))
+            shutil.rmtree(STATE_DIR)
+            assert agent.wait() == 1
+        (record,) = (STATE_DIR / "records").iterdir()
+        assert record.name == "cni@c1@eth0.json"
+        node.plugin("CHECK", ONE, netns=pod.path).ok()
+        node.plugin("DEL", ONE, netns=pod.path).ok()
 
 
 def test_it_cannot_begin_where_others_may_write(node: Host) -> None:

@@ -41,6 +41,7 @@ def engine(mocker: MockerFixture) -> Any:
     made = mocker.Mock()
     made.has.return_value = False
     made.detach.return_value = None
+    made.unreadable.return_value = ()
     return made
 
 

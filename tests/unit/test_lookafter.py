@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cni_netdev import lookafter
+from cni_netdev.core.errors import StateError
 from cni_netdev.core.model import Owner
 from cni_netdev.core.restore import Release
 from cni_netdev.lookafter import LookAfter
@@ -26,6 +27,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.looks = 0
+        self.repinned: list[str] = []
         self.next: list[Release | Exception] = []
 
     def recoveries(self, _ended: frozenset[str]) -> Iterator[Release]:
@@ -35,6 +37,10 @@ class Engine:
             if isinstance(each, Exception):
                 raise each
             yield each
+
+    def repin(self, front: str) -> tuple[str, ...]:
+        self.repinned.append(front)
+        return ("c9 is not pinned here",)
 
 
 class Events:
@@ -123,3 +129,16 @@ def test_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert log.lines[0].fields["pod"] == "hpc/solver"
     assert log.lines[0].fields["devices"] == ("eth1",)
+
+
+def test_an_accident_to_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal has put the records back; their pins may be gone too."""
+    monkeypatch.setattr(lookafter, "_LOOK_SECONDS", 0.01)
+    engine = Engine()
+    engine.next = [StateError("records were put back from memory")]
+    with ThreadPoolExecutor(1) as worker:
+        looks, log = looking(engine, worker)
+        with looks:
+            until(lambda: engine.looks > 1, lambda: engine.looks)
+    assert engine.repinned == ["cni"]
+    assert log.told("warn") == ["cannot look after the records", "c9 is not pinned here"]
