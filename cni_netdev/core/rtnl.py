@@ -93,36 +93,22 @@ def link_dump() -> Any:
     return _fill(messages().link(), {}, [("IFLA_EXT_MASK", _SKIP_STATS)])
 
 
-class _Attributes:
-    """A message's attributes; each is decoded when it is asked for, and most never are."""
-
-    def __init__(self, message: Any) -> None:
-        self._slots = {slot.name: slot for slot in message["attrs"]}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._slots
-
-    def get(self, name: str, default: Any = None) -> Any:
-        slot = self._slots.get(name)
-        return default if slot is None else slot.value
-
-
 def link_from(message: Any) -> Link:
     """A link as one reply tells it; inode, bus, driver and uppers are sysfs's to add."""
-    attributes = _Attributes(message)
-    info = attributes.get("IFLA_LINKINFO")
+    attributes = dict(message["attrs"])
+    info = dict(attributes["IFLA_LINKINFO"]["attrs"]) if "IFLA_LINKINFO" in attributes else {}
     flags = message["flags"]
     return Link(
         identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
         settings=LinkSettings(
-            name=decoded(attributes.get("IFLA_IFNAME")),
+            name=decoded(attributes["IFLA_IFNAME"]),
             mtu=attributes.get("IFLA_MTU", 0),
             mac=attributes.get("IFLA_ADDRESS"),
             alias=decoded(attributes.get("IFLA_IFALIAS", "")),
             txqlen=attributes.get("IFLA_TXQLEN", 0),
             group=attributes.get("IFLA_GROUP", 0),
             flags=flags & SETTABLE_FLAGS,
-            sizes=tuple((key, attributes.get(key)) for key in _SIZES if key in attributes),
+            sizes=tuple((key, attributes[key]) for key in _SIZES if key in attributes),
             broadcast=attributes.get("IFLA_BROADCAST"),
             linkmode=attributes.get("IFLA_LINKMODE", 0),
             protodown_reason=_reason(attributes.get("IFLA_PROTO_DOWN_REASON")),
@@ -130,7 +116,7 @@ def link_from(message: Any) -> Link:
             token=_token(attributes.get("IFLA_AF_SPEC")),
         ),
         altnames=_altnames(attributes.get("IFLA_PROP_LIST")),
-        kind=_Attributes(info).get("IFLA_INFO_KIND") if info else None,
+        kind=info.get("IFLA_INFO_KIND"),
         min_mtu=attributes.get("IFLA_MIN_MTU", 0),
         max_mtu=attributes.get("IFLA_MAX_MTU", 0),
         master=attributes.get("IFLA_MASTER", 0),
