@@ -7,6 +7,7 @@ Commands that show something take ``--json`` for machines; tables are for people
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,19 @@ def recover(state_dir: str, as_json: bool) -> None:
     _show_releases(releases, as_json=as_json)
     if troubles:
         sys.exit(1)
+
+
+@cli.command()
+@click.option("--socket", type=click.Path(), help="Listen here.  [default: in the state directory]")
+@click.option("--verbose", is_flag=True, help="Log more.")
+@state_dir_option
+def agent(socket: str | None, verbose: bool, state_dir: str) -> None:
+    """Stay, and do for the CNI plugin what it would start a whole process for."""
+    from cni_netdev import resident
+
+    state_dir = os.path.abspath(state_dir)
+    path = os.path.abspath(socket) if socket else None
+    resident.serve(state_dir, path, "debug" if verbose else "info")
 
 
 def _fail_if_unreadable(system: System) -> None:

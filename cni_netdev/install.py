@@ -1,13 +1,16 @@
 """Putting the executable `cni-netdev` where a runtime finds it, and taking it away.
 
-The executable is one small file that knows its interpreter and where the package and its libraries
-lie, because a runtime starts a plugin with no environment but CNI's and from any directory.  It
-runs as ``python -IS``: isolated from the environment and without site, which saves its start-up.
+The executable is shim with a call at its end: one small file that knows its interpreter, the
+agent's socket and where the package and its libraries lie, because a runtime starts a plugin with
+no environment but CNI's and from any directory.  It runs as ``python -IS``: isolated from the
+environment and without site, which saves its start-up.  Python compiles a script at each start, a
+millisecond of each pod's, so shim is in it compiled.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -15,7 +18,9 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from cni_netdev import shim, source
 from cni_netdev.core.errors import StateError
+from cni_netdev.core.journal import AGENT_SOCKET, DEFAULT_DIRECTORY
 
 PLUGIN = "cni-netdev"
 EXAMPLE = "cni-netdev.conflist.example"
@@ -26,10 +31,16 @@ _EXECUTABLE = """\
 # Made by `netdevctl install`; run that again after moving or upgrading the package.
 import sys
 
-sys.path += {paths!r}
-from cni_netdev.main import entry
+if sys.hexversion == {hexversion}:
+    import marshal
 
-entry()
+    # cni_netdev/shim.py, compiled
+    exec(marshal.loads({shim!r}))
+else:
+    sys.path += {paths!r}
+    from cni_netdev.shim import run
+
+run({socket!r}, {state_dir!r}, {version!r}, {paths!r})
 """
 
 
@@ -38,7 +49,15 @@ def install(bin_dir: Path) -> Path:
 
     Raises StateError when it cannot be written or does not answer CNI's VERSION.
     """
-    text = _EXECUTABLE.format(python=sys.executable, paths=_library_paths())
+    text = _EXECUTABLE.format(
+        python=sys.executable,
+        hexversion=sys.hexversion,
+        shim=_compiled(Path(shim.__file__)),
+        socket=f"{DEFAULT_DIRECTORY}/{AGENT_SOCKET}",
+        state_dir=DEFAULT_DIRECTORY,
+        version=source.version(),
+        paths=_library_paths(),
+    )
     first_line = text.splitlines()[0]
     if len(first_line) > _LONGEST_SHEBANG or " " in sys.executable:
         raise StateError(
@@ -89,6 +108,11 @@ def example(conf_dir: Path, state_dir: str) -> Path:
     target = conf_dir / EXAMPLE
     _write(target, json.dumps(conflist, indent=2) + "\n", 0o644)
     return target
+
+
+def _compiled(path: Path) -> bytes:
+    code = compile(path.read_bytes(), PLUGIN, "exec", dont_inherit=True, optimize=2)
+    return marshal.dumps(code)
 
 
 def _library_paths() -> list[str]:

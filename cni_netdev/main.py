@@ -1,6 +1,7 @@
 """The plugin's entry point: environment and streams in, one JSON document and an exit code out.
 
-It starts for every pod on the node, so it loads nothing but json until a device is asked for.
+It starts for every pod on the node where no agent is resident, so it loads nothing but json until a
+device is asked for.  The agent runs the same ``main``, with an engine that is there already.
 """
 
 from __future__ import annotations
@@ -14,46 +15,78 @@ from cni_netdev import commands, request, result
 
 TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, BinaryIO
 
-    from cni_netdev.commands import Engine, Log
+    from cni_netdev.commands import Engine, Engines, Log
+
+    Say = Callable[[str], None]
 
 _LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3}
 
 
-def main(environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO) -> int:
+def line_of(text: str) -> bytes:
+    """A line of stderr."""
+    from cni_netdev.core.printable import printable
+
+    return f"cni-netdev: {printable(text)}\n".encode()
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        os.write(2, line_of(text))  # which takes a descriptor the first time
+    except OSError:
+        return  # nobody listens
+
+
+class Elsewhere(Exception):
+    """Raised by an agent's engine: this call must be made in a process of its own."""
+
+
+def main(
+    environ: Mapping[str, str],
+    stdin: BinaryIO,
+    stdout: BinaryIO,
+    say: Say = _to_stderr,
+    engines: Engines | None = None,
+) -> int:
     """One call of the plugin.
 
     Writes exactly one JSON document, or nothing where CNI wants nothing.  Returns 0, or 1 after
     an error, also when the answer could not be written.
+    say: takes each line for stderr, see line_of.  engines: from a state directory to its engine;
+    one that raises Elsewhere makes this raise it.
     """
     # One byte too many is enough to refuse it.
     text = stdin.read(request.MOST_BYTES + 1) if environ.get("CNI_COMMAND") else b""
-    document, code = _answer(environ, text)
+    document, code = _answer(environ, text, say, engines or _engine)
     if document is None:
         return code
     try:
         stdout.write(json.dumps(document, indent=4).encode() + b"\n")
         stdout.flush()
     except (OSError, ValueError) as error:
-        _to_stderr(f"the answer could not be written: {error}: {json.dumps(document)}")
+        say(f"the answer could not be written: {error}: {json.dumps(document)}")
         return 1
     return code
 
 
-def _answer(environ: Mapping[str, str], text: bytes) -> tuple[dict[str, Any] | None, int]:
-    log: Log = _log_to(request.Config())
+def _answer(
+    environ: Mapping[str, str], text: bytes, say: Say, engines: Engines
+) -> tuple[dict[str, Any] | None, int]:
+    log: Log = _log_to(request.Config(), say)
     try:
         if environ.get("CNI_COMMAND") == "VERSION":
             return request.versions(text), 0
         call = request.read(environ, text)
-        log = _log_to(call.config)
-        return commands.run(call, _engine, log), 0
+        log = _log_to(call.config, say)
+        return commands.run(call, engines, log), 0
     except request.CniError as error:
         failure = (error.code, error.message, error.details)
+    except Elsewhere:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever happens, a runtime gets one document
-        failure = _foreseen(error) or _unforeseen(error)
+        failure = _foreseen(error) or _unforeseen(error, say)
     version = request.best_version(text)
     log("error", f"{environ.get('CNI_COMMAND')}: code {failure[0]}: {failure[1]}")
     return result.error_document(version, *failure), 1
@@ -66,11 +99,11 @@ def _foreseen(error: Exception) -> tuple[int, str, str] | None:
     return code, getattr(error, "message", str(error)), getattr(error, "details", "")
 
 
-def _unforeseen(error: Exception) -> tuple[int, str, str]:
+def _unforeseen(error: Exception, say: Say) -> tuple[int, str, str]:
     try:
-        _tell_where(error)
+        _tell_where(error, say)
     except Exception as further:  # noqa: BLE001 - without descriptors or memory: no frames then
-        _to_stderr(f"where cannot be told: {further}")
+        say(f"where cannot be told: {further}")
     return (
         request.INTERNAL,
         f"{type(error).__name__}: {error}",
@@ -78,13 +111,13 @@ def _unforeseen(error: Exception) -> tuple[int, str, str]:
     )
 
 
-def _tell_where(error: Exception) -> None:
+def _tell_where(error: Exception, say: Say) -> None:
     import traceback
 
     # Without its message, which is logged as every error's: a tenant's newline is no line of ours.
     frames = "".join(traceback.format_tb(error.__traceback__))
     for line in ("Traceback (most recent call last):", *frames.splitlines()):
-        _to_stderr(line)
+        say(line)
 
 
 def _engine(state_dir: str) -> Engine:
@@ -95,20 +128,23 @@ def _engine(state_dir: str) -> Engine:
     return Injector(SystemKernel(), FileJournal(state_dir))
 
 
-def _log_to(config: request.Config) -> Log:
+def _log_to(config: request.Config, say: Say) -> Log:
     """Lines of the configured level and above to the log file, and warnings to stderr."""
 
     def log(level: str, line: str) -> None:
         if _LEVELS[level] >= _LEVELS["warn"]:
-            _to_stderr(line)
+            say(line)
         if config.log_file and _LEVELS[level] >= _LEVELS[config.log_level]:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            _append(config.log_file, f"{stamp} {level} {ascii(line)[1:-1]}\n")
+            trouble = _append(config.log_file, f"{stamp} {level} {ascii(line)[1:-1]}\n")
+            if trouble:
+                say(trouble)
 
     return log
 
 
-def _append(path: str, line: str) -> None:
+def _append(path: str, line: str) -> str:
+    """What went wrong; empty when nothing did."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -116,26 +152,23 @@ def _append(path: str, line: str) -> None:
         finally:
             os.close(fd)
     except (OSError, ValueError) as error:
-        _to_stderr(f"cannot write log file {path}: {error}")
+        return f"cannot write log file {path}: {error}"
+    return ""
 
 
-def _to_stderr(line: str) -> None:
-    try:
-        from cni_netdev.core.printable import printable  # takes a descriptor the first time
+def entry(text: bytes | None = None) -> None:
+    """The executable.  No garbage collection and no finalisation: it ends before either pays.
 
-        os.write(2, f"cni-netdev: {printable(line)}\n".encode())
-    except OSError:
-        return  # nobody listens
+    text: what standard input held, if that has been read already.
+    """
+    import io
 
-
-def entry() -> None:
-    """The executable.  No garbage collection and no finalisation: it ends before either pays."""
     gc.disable()
     closed = _occupy_standard_descriptors()
     with open(0, "rb", closefd=False) as stdin, open(1, "wb", closefd=False) as stdout:
         if 1 in closed:
             stdout.close()
-        os._exit(main(os.environ, stdin, stdout))
+        os._exit(main(os.environ, stdin if text is None else io.BytesIO(text), stdout))
 
 
 def _occupy_standard_descriptors() -> list[int]:

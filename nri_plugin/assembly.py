@@ -6,19 +6,29 @@ from typing import TYPE_CHECKING
 
 from cni_netdev.core.engine import Injector
 from cni_netdev.core.errors import Fault, RequestError
-from cni_netdev.core.journal import DEFAULT_DIRECTORY, FileJournal
+from cni_netdev.core.journal import AGENT_SOCKET, DEFAULT_DIRECTORY, FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.policy import Policy
 from cni_netdev.core.policyfile import load
+from cni_netdev.core.warm import warm
 from nri_plugin.config import Config, parse
 from nri_plugin.handlers import Handlers, Settings
 from nri_plugin.metrics import NoMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
+    from typing import Protocol
 
-    from nri_plugin.logs import Log
+    from cni_netdev.core.logs import Log
     from nri_plugin.metrics import Metrics
+
+    class Hosted(Protocol):
+        """What answers the CNI plugin's calls meanwhile: cni_netdev.hosted.Hosted."""
+
+        def stop(self) -> None: ...
+
+    Host = Callable[[str, str, SystemKernel, Executor, Log], Hosted]
 
 # A lock is had well within the runtime's 2 s, or the pod is refused while there is time to say so.
 _LOCK_SECONDS = 1.0
@@ -27,9 +37,16 @@ _LOCK_SECONDS = 1.0
 class Assembly:
     """Puts the parts together, anew at each Configure."""
 
-    def __init__(self, flags: Config, file: Config, log: Log) -> None:
-        """Raises RequestError and OSError, as configure() does."""
+    def __init__(self, flags: Config, file: Config, log: Log, host: Host | None = None) -> None:
+        """Raises RequestError and OSError, as configure() does.
+
+        host: makes what answers the CNI plugin, from its socket, the state directory and so on.
+        """
         self._flags, self._file = flags, file
+        self._host = host
+        self._hosted: Hosted | None = None
+        self._hosted_at: tuple[str, str] | None = None
+        self._worker: Executor | None = None
         self._log = log
         self._stop_serving: Callable[[], None] | None = None
         self._serving: tuple[str, int] | None = None
@@ -49,6 +66,10 @@ class Assembly:
         self._log.become(config.log_file, config.log_level, config.log_format)
         self._serve(config.metrics)
         directory = config.state_dir or DEFAULT_DIRECTORY
+        socket = config.agent_socket
+        self._place = (f"{directory}/{AGENT_SOCKET}" if socket is None else socket, directory)
+        if self._worker is not None:
+            self.answer_cni(self._worker)
         journal = FileJournal(directory, _LOCK_SECONDS, resident=True)
         engine = Injector(self._kernel, journal, resident=True)
         settings = Settings(policy, bool(config.adopt))
@@ -57,16 +78,23 @@ class Assembly:
 
     def warm(self) -> None:
         """Load what the first pod would otherwise wait for; nothing is changed."""
-        import yaml  # noqa: F401 - annotations are written in it
+        warm(self._kernel)
 
-        from cni_netdev.core import sysctl  # noqa: F401
+    def answer_cni(self, worker: Executor) -> None:
+        """From now on, where the configuration says; an old one may still finish what it began."""
+        self._worker = worker
+        if self._host is None or self._place == self._hosted_at:
+            return
+        self.answer_cni_no_more()
+        self._hosted_at = self._place
+        if self._place[0]:
+            self._hosted = self._host(*self._place, self._kernel, worker, self._log)
 
-        host = self._kernel.host
-        loopback = host.link(name="lo")
-        if loopback is not None:
-            ifindex = loopback.identity.ifindex
-            for look in (host.addresses, host.routes, host.neighbours, host.tcx, host.qdiscs):
-                look(ifindex)
+    def answer_cni_no_more(self) -> None:
+        """Begin no further call; one that is at work goes on, on the worker."""
+        if self._hosted is not None:
+            self._hosted.stop()
+            self._hosted = None
 
     def close(self) -> None:
         if self._stop_serving is not None:

@@ -5,6 +5,7 @@
     log: {level: info, format: text, file: PATH}
     metrics: 127.0.0.1:9400
     adopt: false
+    agentSocket: /run/cni-netdev/agent.sock
 
 All keys may be left out.  Flags win over Configure, and Configure over the file.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cni_netdev.core import values
 from cni_netdev.core.decoding import decode
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.logs import LEVELS
 from cni_netdev.core.objects import Object
 from cni_netdev.core.policy import parse_policy
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.policy import Policy
 
-LEVELS = ("debug", "info", "warn", "error")
 FORMATS = ("text", "json")
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([^:\s\[\]]*)):([0-9]{1,5})")
 _LAST_PORT = 65535
@@ -36,7 +37,7 @@ _LONGEST_SOCKET = 107  # sun_path less its end (unix(7))
 class Config(NamedTuple):
     """What was said; None where nothing was.
 
-    metrics: (host, port) to listen on, host "" for all addresses.
+    metrics: (host, port) to listen on, host "" for all addresses.  agent_socket: "" for none.
     """
 
     policy: Policy | None = None
@@ -47,6 +48,7 @@ class Config(NamedTuple):
     log_file: str | None = None
     metrics: tuple[str, int] | None = None
     adopt: bool | None = None
+    agent_socket: str | None = None
 
     def over(self, other: Config) -> Config:
         """This one, with the other's values where this has none."""
@@ -67,11 +69,13 @@ def parse(text: str, where: str = "configuration") -> Config:
         state_dir=given.take("stateDir", _absolute),
         metrics=given.take("metrics", as_address),
         adopt=given.take("adopt", values.as_boolean),
+        agent_socket=given.take("agentSocket", _absolute_or_none),
         **_log(given.nested("log")),
     )
     if config.policy is not None and config.policy_file is not None:
         given.fault(".policyFile", "stands beside policy; give one of them")
-    given.refuse_unknown(("policy", "policyFile", "stateDir", "metrics", "adopt", "log"))
+    known = ("policy", "policyFile", "stateDir", "metrics", "adopt", "agentSocket", "log")
+    given.refuse_unknown(known)
     if faults:
         raise RequestError(
             tuple(
@@ -121,3 +125,7 @@ def _absolute(value: object) -> str:
     if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
         raise ValueError(f"{values.shown(value)} must be an absolute path")
     return value
+
+
+def _absolute_or_none(value: object) -> str:
+    return value if value == "" else _absolute(value)

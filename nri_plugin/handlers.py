@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cni_netdev.core.annotations import find_annotation
 from cni_netdev.core.errors import CannotApply, NetdevError, StateError
+from cni_netdev.core.rounds import Rounds
 from nri_plugin import pods
 
 if TYPE_CHECKING:
@@ -62,10 +63,6 @@ if TYPE_CHECKING:
         def error(self, message: str, **fields: Any) -> None: ...
 
 
-# Seconds that one look at the records may keep pods waiting, give or take one release.
-_SHARE = 0.1
-
-
 class Settings(NamedTuple):
     """policy: read anew for each pod, so that an edited file counts at once; may raise
     RequestError.  adopt: take over what the Go injector lent.
@@ -84,9 +81,7 @@ class Handlers:
         self._log = log
         self._metrics = metrics
         self._ended: frozenset[str] = frozenset()
-        self._round: Iterator[Release] | None = None
-        self._stuck: dict[Key, Release] = {}
-        self._stuck_again: dict[Key, Release] = {}
+        self._rounds = Rounds(engine, self._recovered)
 
     # --- whether there is anything to do; quick, and safe from any thread ----------------------
 
@@ -178,7 +173,8 @@ class Handlers:
         Pods that are being created are not among them, so a record without its pod is released
         only when the pod's namespace is gone too.
         """
-        self._round, self._ended = None, self._missing_from({pod.id for pod in known})
+        self._ended = self._missing_from({pod.id for pod in known})
+        self._rounds.restart()
         self.look_after()
         self._tell_unreadable()
         self._repin()
@@ -195,32 +191,19 @@ class Handlers:
         True when its share of time was used up before the end: call it again, after whatever
         waits meanwhile.
         """
-        until = time.monotonic() + _SHARE
         try:
-            self._round = self._round or self._engine.recoveries(self._ended)
-            start = time.monotonic()
-            for release in self._round:
-                self._recovered(release, time.monotonic() - start)
-                start = time.monotonic()
-                if start > until:
-                    return True
+            if self._rounds.look(self._ended):
+                return True
         except Exception as error:  # noqa: BLE001 - the next look may do better
             self._log.error("cannot look after the records", error=error)
             if isinstance(error, StateError):
                 self._repin()  # the directory may have been taken away, pins and all
-        self._round = None
-        self._stuck, self._stuck_again = self._stuck_again, {}
         self._count_lent()
         self._log.debug("looked after the records")
         return False
 
     def _recovered(self, release: Release, seconds: float) -> None:
-        """Told once, not at every look."""
-        key = release.owner.key
-        if not release.complete:
-            self._stuck_again[key] = release
-        if self._stuck.get(key) != release:
-            self._tell(release, seconds, {"sandbox": release.owner.sandbox})
+        self._tell(release, seconds, {"sandbox": release.owner.sandbox})
 
     def _missing_from(self, known: set[str]) -> frozenset[str]:
         """Those of our sandboxes that the runtime does not know."""

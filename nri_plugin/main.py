@@ -15,12 +15,13 @@ import click
 
 from cni_netdev.core import trusted
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.logs import Log
 from cni_netdev.core.printable import printable
+from cni_netdev.hosted import Hosted
 from nri_plugin import config as configuration
 from nri_plugin.assembly import Assembly
 from nri_plugin.config import Config
 from nri_plugin.identity import NAME, identity
-from nri_plugin.logs import Log
 from nri_plugin.service import Service
 
 DEFAULT_SOCKET = "/var/run/nri/nri.sock"
@@ -36,6 +37,12 @@ DEFAULT_SOCKET = "/var/run/nri/nri.sock"
 @click.option(
     "-adopt", "--adopt", is_flag=True, default=None, help="Take over what the Go injector lent."
 )
+@click.option(
+    "-agent-socket",
+    "--agent-socket",
+    metavar="PATH",
+    help="Answer the CNI plugin here; '' for not.  [default: agent.sock in the state directory]",
+)
 @click.option("-verbose", "--verbose", is_flag=True, help="Log more.")
 @click.version_option(None, "-version", "--version", package_name=NAME)
 def cli(
@@ -46,6 +53,7 @@ def cli(
     state_dir: str | None,
     metrics: str | None,
     adopt: bool | None,
+    agent_socket: str | None,
     verbose: bool,
 ) -> None:
     """Lend this node's network devices to pods that ask for them by annotation."""
@@ -57,9 +65,10 @@ def cli(
             state_dir=os.path.abspath(state_dir) if state_dir else None,
             metrics=configuration.as_address(metrics) if metrics else None,
             adopt=adopt,
+            agent_socket=os.path.abspath(agent_socket) if agent_socket else agent_socket,
             log_level="debug" if verbose else None,
         )
-        assembly = Assembly(flags, _read(file), log)
+        assembly = Assembly(flags, _read(file), log, Hosted)
     except (ValueError, NetdevError, OSError) as error:
         raise click.UsageError(printable(str(error))) from None
     log.info("started", name=who.name, idx=who.idx, socket=socket, pid=os.getpid())

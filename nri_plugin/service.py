@@ -9,15 +9,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.watch import LinkWatch
 from nri_plugin.session import Session
 from nri_plugin.transport import Connection, adopt, connect
-from nri_plugin.watch import LinkWatch
 from nri_plugin.worker import Worker
 
 if TYPE_CHECKING:
+    from cni_netdev.core.logs import Log
     from nri_plugin.assembly import Assembly
     from nri_plugin.identity import Identity
-    from nri_plugin.logs import Log
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between tries to connect
 _LOOK_SECONDS = 5.0
@@ -55,6 +55,7 @@ class Service:
         looking = loop.create_task(self._look_now_and_then())
         try:
             await self._warm(loop)
+            self._assembly.answer_cni(self._worker)
             await self._serve()
         except asyncio.CancelledError:
             self._log.info("stopped by a signal")
@@ -63,6 +64,7 @@ class Service:
             if watch is not None:
                 loop.remove_reader(watch)
                 watch.close()
+            self._assembly.answer_cni_no_more()
         return await self._finished(loop)
 
     async def _finished(self, loop: asyncio.AbstractEventLoop) -> bool:

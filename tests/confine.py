@@ -36,12 +36,12 @@ class _Compare(ctypes.Structure):
     )
 
 
-def read_unit(path: Path) -> dict[str, str]:
-    """The keys of a unit's [Service]."""
+def read_unit(path: Path, section: str = "Service") -> dict[str, str]:
+    """The keys of a unit's section."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(path.read_text())
-    return dict(parser["Service"])
+    return dict(parser[section])
 
 
 def confine(service: dict[str, str]) -> None:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.agent import CniAgent
 from tests.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+AGENT = "agent"
 
 # The same examples every time: a failure in CI must be had again at the desk.
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=200)
@@ -26,7 +29,18 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def cni(host: Host) -> Host:
-    """A host with our plugin and the real ones installed."""
+def cni(host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host with our plugin and the real ones installed, and an agent if there is to be one."""
     host.install()
-    return host
+    if getattr(request, "param", "") != AGENT:
+        yield host
+        return
+    with CniAgent(host) as agent:
+        yield host
+        assert agent.answered() > 0, "nobody asked the agent"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests in a module with ``BOTH_WAYS`` run twice: a process for each call, and the agent."""
+    if "cni" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_WAYS", False):
+        metafunc.parametrize("cni", ["process", AGENT], indirect=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from cni_netdev.calls import Call
 
 # Requests that change nothing, as the core words them.
 _LOOKS = ("netlink look", "netlink list", "netlink ask", "netlink query")
@@ -38,6 +41,20 @@ from tests.faulty import patch
 
 patch()
 from cni_netdev.main import entry
+
+entry()
+"""
+
+
+_AGENT = """\
+#!{python}
+import sys
+
+sys.path[1:1] = {paths!r}
+from tests.faulty import patch_agent
+
+patch_agent()
+from cni_netdev.ctl import entry
 
 entry()
 """
@@ -59,10 +76,18 @@ entry()
 
 def nri_plugin(directory: Path) -> Path:
     """Write the executable; gives its path."""
+    return _written(directory / "faulty-injector", _NRI_PLUGIN)
+
+
+def netdevctl(directory: Path) -> Path:
+    """The same for `netdevctl agent`, to which each shim's own environment says what is to be."""
+    return _written(directory / "faulty-netdevctl", _AGENT)
+
+
+def _written(target: Path, text: str) -> Path:
     from cni_netdev import install as real
 
-    target = directory / "faulty-injector"
-    target.write_text(_NRI_PLUGIN.format(python=sys.executable, paths=real._library_paths()))
+    target.write_text(text.format(python=sys.executable, paths=real._library_paths()))
     target.chmod(0o755)
     return target
 
@@ -71,10 +96,7 @@ def install(bin_dir: Path) -> None:
     """Replace the plugin in ``bin_dir``."""
     from cni_netdev import install as real
 
-    text = _EXECUTABLE.format(python=sys.executable, paths=real._library_paths())
-    target = bin_dir / real.PLUGIN
-    target.write_text(text)
-    target.chmod(0o755)
+    _written(bin_dir / real.PLUGIN, _EXECUTABLE)
 
 
 class Events:
@@ -146,6 +168,31 @@ def patch_during() -> None:
     events.on = False
     name = os.environ.get("NETDEV_DURING", "attach")
     setattr(Injector, name, _counting(getattr(Injector, name), events))
+
+
+def patch_agent() -> None:
+    """Put the events in front of the seams, for the time of a shim's call that says so."""
+    from cni_netdev.agent import Agent
+
+    events = patch()
+    events.on = False
+    real = Agent._work
+
+    def work(self: Agent, call: Call) -> None:
+        peer = call.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid = int.from_bytes(peer[:4], sys.byteorder)
+        with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
+            told = dict(each.split("=", 1) for each in file.read().split("\0") if each)
+        for name in [each for each in os.environ if each.startswith("NETDEV_")]:
+            del os.environ[name]
+        os.environ.update(told)
+        vars(events).update(vars(Events()))
+        try:
+            real(self, call)
+        finally:
+            events.on = False
+
+    Agent._work = work  # type: ignore[method-assign]
 
 
 def _counting(real: Any, events: Events) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev import install
+from cni_netdev.core.journal import AGENT_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,7 +258,7 @@ class Host:
             **({"CAP_ARGS": json.dumps(cap_args)} if cap_args else {}),
             **(env or {}),
         }
-        return _answer([str(PEERS / "cnitool"), verb, network, netns], environ, "")
+        return answer_of([str(PEERS / "cnitool"), verb, network, netns], environ, "")
 
     def plugin(
         self,
@@ -280,20 +281,23 @@ class Host:
             **(env or {}),
         }
         text = conf if isinstance(conf, str) else json.dumps(conf)
-        return _answer([str(self.bin_dir / (program or install.PLUGIN))], environ, text)
+        return answer_of([str(self.bin_dir / (program or install.PLUGIN))], environ, text)
 
     def netdevctl(self, *arguments: str, stdin: str = "") -> Answer:
         command = [str(Path(sys.executable).parent / "netdevctl"), *arguments]
-        return _answer(command, {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}, stdin)
+        return answer_of(command, {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}, stdin)
 
     def left_over(self) -> list[str]:
         """Records, locks and pins that are still there."""
         return sorted(
-            str(each.relative_to(STATE_DIR)) for each in STATE_DIR.rglob("*") if not each.is_dir()
+            str(each.relative_to(STATE_DIR))
+            for each in STATE_DIR.rglob("*")
+            if not each.is_dir() and each.name != AGENT_SOCKET
         ) + [line for line in Path("/proc/self/mounts").read_text().splitlines() if "pins" in line]
 
 
-def _answer(command: list[str], environ: Mapping[str, str], stdin: str) -> Answer:
+def answer_of(command: list[str], environ: Mapping[str, str], stdin: str) -> Answer:
+    """What a program says with this environment and nothing else of it, from the root directory."""
     done = subprocess.run(
         command,
         env=dict(environ),

@@ -4,6 +4,7 @@
     records/<front>@<sandbox>@<ifname>.json     see recordfiles
     locks/<name>.lock        only while held
     pins-<mount namespace>/<as records>    see pins
+    agent.sock               where the resident agent listens
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.ports import Key, Netns
 
 DEFAULT_DIRECTORY = "/run/cni-netdev"
+AGENT_SOCKET = "agent.sock"
 _BETWEEN, _FRONTS = "@", ("cni", "nri")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _LONGEST_NAME = 240

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.host import Host
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 
 def test_the_table_is_long_enough() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.host import Host
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 BRIDGE = {
     "type": "bridge",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.host import Host, Pod
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 CONF: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev"}
 

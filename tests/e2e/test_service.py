@@ -1,4 +1,4 @@
-"""conf/network-device-injector.service: the plugin with no more rights than its unit leaves it."""
+"""conf/*.service: plugin and agent with no more rights than their units leave them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 
 from cni_netdev.core import bpf, netns
 from tests import bpf_programs
+from tests.agent import PROGRAM as NETDEVCTL
+from tests.agent import CniAgent
 from tests.confine import read_unit
 from tests.host import ROOT, run
 from tests.injector import KEY, PROGRAM, NriPlugin
@@ -30,12 +32,16 @@ pytestmark = [
 ]
 
 UNIT = ROOT / "conf" / "network-device-injector.service"
+AGENT = ROOT / "conf" / "cni-netdev-agent.service"
+CONF = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev"}
 
 
-def confined(directory: Path, program: str = str(PROGRAM), lacking: str = "") -> Path:
+def confined(
+    directory: Path, program: str = str(PROGRAM), lacking: str = "", source: Path = UNIT
+) -> Path:
     """An executable that runs the program as the unit does, or with one capability less."""
     unit = directory / f"without-{lacking}.service"
-    unit.write_text(re.sub(rf"(CapabilityBoundingSet=.*){lacking}", r"\1", UNIT.read_text()))
+    unit.write_text(re.sub(rf"(CapabilityBoundingSet=.*){lacking}", r"\1", source.read_text()))
     script = directory / f"confined-{lacking}"
     command = f'exec {sys.executable} -m tests.confine {unit} {program} "$@"'
     script.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} {command}\n")
@@ -128,23 +134,49 @@ def test_it_needs_ptrace_to_know_that_a_pod_is_dead(node: Host) -> None:
         assert run(str(python), "-c", script) == f"{answer}\n"
 
 
-def test_no_key_gives_it_a_mount_namespace() -> None:
+def test_the_agent_lends_and_takes_back(node: Host) -> None:
+    """It is in the shim's own namespaces, is told of its pod, and looks after the dead."""
+    node.install()
+    before = snapshot()
+    program = confined(node.directory, str(NETDEVCTL), source=AGENT)
+    devices = [{"name": "dummy0", "new_name": "net0", "address": "192.168.2.2/24"}]
+    with CniAgent(node, program=program) as agent:
+        inside = node.pod()
+        node.plugin("ADD", {**CONF, "devices": devices}, netns=inside.path).ok()
+        inside.ip("link set net0 alias planted promisc on")
+        inside.ip("link add planted link net0 type macvlan")
+        plant_program(inside, "net0")
+        node.plugin("DEL", CONF, netns=inside.path).ok()
+        see_that_all_is_home(node, before)
+        node.plugin("ADD", {**CONF, "devices": devices}, netns=inside.path).ok()
+        inside.delete()
+        see_that_all_is_home(node, before)
+        assert agent.answered() == 3
+        assert agent.terminate() == 0
+        assert not [line for line in agent.lines() if line["level"] in {"warn", "error"}]
+
+
+@pytest.mark.parametrize("unit", [UNIT, AGENT])
+def test_no_key_gives_it_a_mount_namespace(unit: Path) -> None:
     """systemd makes one for any of these, whatever their value says (systemd.exec(5))."""
     makes = re.compile(
         r"(Protect(System|Home|Proc|Kernel\w+|ControlGroups|Hostname)|Private\w+|ProcSubset|"
         r"(ReadOnly|ReadWrite|Inaccessible|Exec|NoExec|Bind|BindReadOnly)Paths|Root\w+|Mount\w+|"
         r"TemporaryFileSystem|DynamicUser|ExtensionImages|LogNamespace|\w+Directory)"
     )
-    assert [key for key in read_unit(UNIT) if makes.fullmatch(key)] == []
+    assert [key for key in read_unit(unit) if makes.fullmatch(key)] == []
 
 
-def test_systemd_takes_the_unit(node: Host) -> None:
-    """With the program in a place where it is."""
-    text = UNIT.read_text().replace("/opt/cni-netdev/bin/network-device-injector", str(PROGRAM))
-    copy = node.directory / UNIT.name
-    copy.write_text(text)
+@pytest.mark.parametrize("names", [(UNIT,), (AGENT, AGENT.with_suffix(".socket"))])
+def test_systemd_takes_the_units(node: Host, names: tuple[Path, ...]) -> None:
+    """With the programs in a place where they are."""
+    copies = []
+    for unit in names:
+        copies.append(node.directory / unit.name)
+        text = unit.read_text().replace("/opt/cni-netdev/bin", str(PROGRAM.parent))
+        copies[-1].write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(copy)],
+        ["systemd-analyze", "verify", "--man=no", *map(str, copies)],
         capture_output=True,
         text=True,
         check=False,

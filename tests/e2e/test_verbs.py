@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.host import Answer, Host
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CONF: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev"}
@@ -193,7 +194,7 @@ def test_del_of_an_unreadable_record_does_not_block_the_pod(ready: Host) -> None
 
 
 def test_del_of_a_pod_that_asked_for_nothing_needs_no_state_directory(ready: Host) -> None:
-    Path("/run/cni-netdev").mkdir()
+    Path("/run/cni-netdev").mkdir(exist_ok=True)
     Path("/run/cni-netdev").chmod(0o777)
     for container in ("c1", "x" * 300):
         ready.plugin("DEL", CONF, container=container).ok()

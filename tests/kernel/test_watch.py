@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nri_plugin.watch import LinkWatch
+from cni_netdev.core.watch import LinkWatch
 
 if TYPE_CHECKING:
     from tests.host import Host

@@ -15,8 +15,11 @@ import pytest
 import yaml
 
 from cni_netdev.core.annotations import find_annotation, parse_annotation
+from cni_netdev.core.journal import AGENT_SOCKET
+from cni_netdev.core.journal import DEFAULT_DIRECTORY as DIRECTORY
 from cni_netdev.core.model import Selector
 from cni_netdev.core.policy import Policy
+from cni_netdev.ctl import cli as ctl
 from cni_netdev.policysource import read_policy
 from cni_netdev.validate import validate_text
 from nri_plugin.config import Config, parse
@@ -41,12 +44,18 @@ KINDS = {
     "pod.yaml": "pod manifest",
     "sample-pod.yaml": "pod manifest",
 }
-UNIT = "network-device-injector.service"
+UNIT, AGENT, SOCKET = (
+    "network-device-injector.service",
+    "cni-netdev-agent.service",
+    "cni-netdev-agent.socket",
+)
 OTHERS: dict[str, Callable[[str], Any]] = {
     "containerd-nri.toml": tomllib.loads,
     "crio-nri.conf": tomllib.loads,
     "daemonset.yaml": lambda found: list(yaml.safe_load_all(found)),
     UNIT: lambda _: read_unit(CONF / UNIT),
+    AGENT: lambda _: read_unit(CONF / AGENT),
+    SOCKET: lambda _: read_unit(CONF / SOCKET, "Socket"),
     "network-device-injector.yaml": parse,
     "Dockerfile": lambda found: stages(found),  # noqa: PLW0108 - defined below,
 }
@@ -156,6 +165,34 @@ def test_the_service_runs_the_program_with_the_configuration() -> None:
     assert program == "/opt/cni-netdev/bin/network-device-injector"
     assert arguments(words)["file"] == "/etc/cni-netdev/network-device-injector.yaml"
     assert "RuntimeDirectory" not in read_unit(CONF / UNIT)
+
+
+def test_the_agents_service_runs_the_command() -> None:
+    program, name, *words = read_unit(CONF / AGENT)["ExecStart"].split()
+    assert program == "/opt/cni-netdev/bin/netdevctl"
+    assert ctl.commands[name].make_context(name, list(words)).params["state_dir"] == DIRECTORY
+
+
+def test_the_agents_socket_is_where_shims_ask() -> None:
+    unit = read_unit(CONF / SOCKET, "Socket")
+    assert unit["ListenStream"] == f"{DIRECTORY}/{AGENT_SOCKET}"
+    assert (unit["SocketMode"], unit["DirectoryMode"]) == ("0600", "0700")
+    assert Path(SOCKET).stem == Path(AGENT).stem
+
+
+def test_the_agent_has_no_more_rights_than_the_plugin_with_one_inside() -> None:
+    agent, plugin = read_unit(CONF / AGENT), read_unit(CONF / UNIT)
+    for key in ("CapabilityBoundingSet", "RestrictAddressFamilies", "RestrictNamespaces"):
+        assert set(agent[key].split()) <= set(plugin[key].split())
+    for own in ("Type", "ExecStart", "RestrictAddressFamilies"):
+        agent.pop(own)
+        plugin.pop(own)
+    assert agent == plugin
+
+
+def test_the_daemon_set_leaves_cni_to_the_host() -> None:
+    """A shim there is in another mount namespace."""
+    assert daemon_config().agent_socket == ""
 
 
 def test_both_have_the_same_capabilities() -> None:

@@ -1,4 +1,4 @@
-"""docs/nri.md names what there is: flags, keys, metrics, statuses, log lines."""
+"""docs/nri.md and agent.md name what there is: flags, keys, metrics, limits, log lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from cni_netdev import shim, wire
+from cni_netdev.agent import Limits
+from cni_netdev.answerer import LOCK_SECONDS
+from cni_netdev.ctl import cli as ctl
 from nri_plugin.errors import Code
 from nri_plugin.main import cli
 from nri_plugin.prometheus import PrometheusMetrics
@@ -18,11 +22,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "nri.md").read_text()
+AGENT = (ROOT / "docs" / "agent.md").read_text()
 
 
-def table(title: str) -> list[list[str]]:
+def table(title: str, text: str = TEXT) -> list[list[str]]:
     """The cells of the first table below a heading, without its own head."""
-    rows = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0].splitlines()
+    rows = text.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
     lines = [row for row in rows if row.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -79,3 +84,29 @@ def test_every_line_that_it_tells_of_is_logged() -> None:
     for row in table("What it logs"):
         for message in named(row[0]):
             assert message.strip(". :").removeprefix("... ") in sources
+
+
+def test_every_line_of_the_agent_is_logged() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "cni_netdev").glob("*.py"))
+    messages = [message for row in table("What it logs", AGENT) for message in named(row[0])]
+    assert [each for each in messages if each not in sources] == []
+    assert len(messages) > 9
+
+
+def test_every_option_of_the_agent_is_there() -> None:
+    told = {word.split()[0] for word in re.findall(r"^\| `(--[^`]+)`", AGENT, re.MULTILINE)}
+    assert told == {option.opts[0] for option in ctl.commands["agent"].params}
+
+
+def test_the_agents_limits_are_those_of_the_code() -> None:
+    limits = Limits()
+    for number in (
+        f"within {shim._TAKEN_SECONDS:g} s",
+        f"no answer {shim._ANSWER_SECONDS:g} s",
+        f"more than {wire.LONGEST >> 20} MiB",
+        f"{limits.size >> 20} MiB of all",
+        f"than {limits.connections} connections",
+        f"more than {limits.seconds:g} s to come in",
+        f"more than {LOCK_SECONDS:g} s",
+    ):
+        assert number in AGENT

@@ -22,11 +22,11 @@ from cni_netdev.core.annotations import KEYS
 from cni_netdev.core.engine import Injector
 from cni_netdev.core.errors import NetdevError, StateError
 from cni_netdev.core.journal import FileJournal
+from cni_netdev.core.logs import Log
 from cni_netdev.core.policy import Policy
 from nri_plugin import ttrpc
 from nri_plugin.handlers import Handlers, Settings
 from nri_plugin.limits import Limit
-from nri_plugin.logs import Log
 from nri_plugin.messages import PodSandbox
 from nri_plugin.metrics import NoMetrics
 from nri_plugin.statuses import refusal_of

@@ -39,6 +39,9 @@ TESTED_BY = {
     "compare": "e2e/test_verbs",
     "request": "main, with the table of bad inputs",
     "commands": "e2e/test_verbs",
+    "calls": "agent",
+    "resident": "e2e/test_agent",
+    "warm": "e2e/test_agent: what a first call need not load any more",
     "ctl": "e2e/test_netdevctl",
     "ctl_shared": "ctl_policy, e2e/test_netdevctl",
     "install": "e2e/test_netdevctl",
@@ -51,7 +54,6 @@ NRI_TESTED_BY = {
     "errors": "ttrpc, statuses: it has no behaviour of its own",
     "metrics": "handlers, prometheus: it has no behaviour of its own",
     "assembly": "e2e/test_nri_runtime: configurations right and wrong",
-    "watch": "kernel/test_watch, and e2e/test_nri_runtime: no runtime tells of the end",
     "main": "e2e/test_nri_runtime: wrong use",
 }
 
@@ -143,6 +145,15 @@ def test_the_path_of_every_pod_loads_nothing_heavy(name: str) -> None:
     assert modules <= light
 
 
+def test_what_shim_and_agent_say_is_free_of_input_and_output() -> None:
+    system = ("socket", "_socket", "selectors", "subprocess", "threading", "cni_netdev.agent")
+    assert offenders([PACKAGE / "wire.py"], system) == []
+    assert uses_of("os", PACKAGE / "wire.py") <= {"fsdecode"}
+    assert (
+        offenders([PACKAGE / "answerer.py", PACKAGE / "core" / "rounds.py"], ("os", *system)) == []
+    )
+
+
 def test_the_package_itself_is_empty() -> None:
     assert (PACKAGE / "__init__.py").read_text() == ""
 
@@ -158,8 +169,12 @@ def test_every_module_has_its_tests() -> None:
 
 
 def test_the_nri_front_end_knows_the_core_and_not_its_sibling() -> None:
+    """But for main, which puts both in one process and hands the one to the other."""
     assert len(NRI_SOURCES) > 15
-    assert offenders(NRI_SOURCES, ("cni_netdev",), ("cni_netdev.core",)) == []
+    others = [path for path in NRI_SOURCES if path.stem != "main"]
+    assert offenders(others, ("cni_netdev",), ("cni_netdev.core",)) == []
+    main = [NRI / "main.py"]
+    assert offenders(main, ("cni_netdev",), ("cni_netdev.core", "cni_netdev.hosted")) == []
 
 
 def test_the_wire_and_what_it_says_are_free_of_input_and_output() -> None:
@@ -178,7 +193,7 @@ def test_the_wire_and_what_it_says_are_free_of_input_and_output() -> None:
         "metrics",
     )
     paths = [NRI / f"{name}.py" for name in pure]
-    own = ("transport", "service", "watch", "logs", "prometheus", "assembly")
+    own = ("transport", "service", "prometheus", "assembly")
     system = ("socket", "subprocess", "asyncio", "select", "signal", "prometheus_client")
     assert offenders(paths, (*system, *(f"nri_plugin.{each}" for each in own))) == []
     of_paths = {"config", "identity"}

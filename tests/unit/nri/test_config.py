@@ -31,6 +31,7 @@ def test_every_key() -> None:
         "log": {"level": "warn", "format": "json", "file": "/var/log/x"},
         "metrics": "127.0.0.1:9400",
         "adopt": True,
+        "agentSocket": "/run/a.sock",
     }
     assert parse(json.dumps(document)) == Config(
         policy=POLICY,
@@ -40,7 +41,9 @@ def test_every_key() -> None:
         log_file="/var/log/x",
         metrics=("127.0.0.1", 9400),
         adopt=True,
+        agent_socket="/run/a.sock",
     )
+    assert parse('{"agentSocket": ""}') == Config(agent_socket="")
     assert parse('{"policyFile": "/etc/p"}') == Config(policy_file="/etc/p")
 
 
@@ -68,6 +71,7 @@ def test_all_faults_at_once_with_their_paths() -> None:
         "log": {"level": "loud", "format": "xml", "file": "x", "fil": "/y"},
         "metrics": "here",
         "adopt": "maybe",
+        "agentSocket": "a.sock",
         "metric": 1,
     }
     found = faults(json.dumps(document))
@@ -78,6 +82,7 @@ def test_all_faults_at_once_with_their_paths() -> None:
         "stateDir",
         "metrics",
         "adopt",
+        "agentSocket",
         "log.fil",
         "log.level",
         "log.format",
@@ -160,6 +165,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "log_file": ("/c", "/d"),
     "metrics": (("", 1), ("", 2)),
     "adopt": (False, True),
+    "agent_socket": ("", "/g"),
     "policy_file": ("/e", "/f"),
 }
 

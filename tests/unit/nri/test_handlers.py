@@ -499,7 +499,7 @@ def test_many_dead_pods_are_brought_home_a_share_at_a_time(nri: Nri, mocker: Moc
     nri.run(pod({"name": "eth2"}, id_="c2", netns=OTHER_PATH))
     for path in (PATH, OTHER_PATH):
         nri.bench.world.remove_path(path)
-    mocker.patch("nri_plugin.handlers._SHARE", -1.0)
+    mocker.patch("cni_netdev.core.rounds._SHARE", -1.0)
     assert nri.handlers.look_after() is True
     assert len(nri.bench.journal.kept) == 1
     assert nri.handlers.look_after() is True

@@ -48,6 +48,9 @@ class Assembled:
     def warm(self) -> None:
         self.warmed += 1
 
+    def answer_cni(self, worker: object) -> None: ...
+    def answer_cni_no_more(self) -> None: ...
+
 
 class Pauses:
     """The module's asyncio with a sleep that takes no time, but for the looks in between.

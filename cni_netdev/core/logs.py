@@ -17,8 +17,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from nri_plugin.config import LEVELS
-
+LEVELS = ("debug", "info", "warn", "error")
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 _PATIENCE_MS = 50

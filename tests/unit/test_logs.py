@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nri_plugin import logs
-from nri_plugin.logs import Log
+from cni_netdev.core import logs
+from cni_netdev.core.logs import Log
 
 if TYPE_CHECKING:
     from pathlib import Path
