@@ -1,16 +1,16 @@
 """The plugin's entry point: environment and streams in, one JSON document and an exit code out.
 
-It starts for every pod on the node, so it loads nothing but json until a device is asked for.
+It starts for every pod on the node, so it loads next to nothing until a device is asked for.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import time
 
 from cni_netdev import commands, request, result
+from cni_netdev.core.quickjson import dumps
 
 TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def main(environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO) -> int:
     if document is None:
         return code
     try:
-        stdout.write(json.dumps(document, indent=4).encode() + b"\n")
+        stdout.write(dumps(document).encode() + b"\n")
         stdout.flush()
     except (OSError, ValueError) as error:
-        _to_stderr(f"the answer could not be written: {error}: {json.dumps(document)}")
+        _to_stderr(f"the answer could not be written: {error}: {dumps(document)}")
         return 1
     return code
 

@@ -6,10 +6,9 @@ Looking a link up by name, altname, PCI address or path costs the same on a host
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core import policy as rules
 from cni_netdev.core.errors import DeviceNotFound, Fault, PolicyRefused, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import DeviceRequest, Link, Selector, Snapshot

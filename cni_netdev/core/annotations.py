@@ -6,15 +6,15 @@ typed by ``devices``: YAML's own rules turn ``0000:03:00.0`` into 180.0 and a MA
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.quickjson import loads
 from cni_netdev.core.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from cni_netdev.core.model import DeviceRequest
 
@@ -56,11 +56,12 @@ def _decode(text: str, where: str) -> object:
     try:
         if text.lstrip()[:1] in ("[", "{"):
             try:
-                return json.loads(text, object_pairs_hook=_without_duplicates)
-            except json.JSONDecodeError:
-                pass  # YAML's flow style looks like JSON
+                return loads(text, object_pairs_hook=_without_duplicates)
             except ValueError as error:
-                raise _Refused(f"cannot be read: {shown(str(error))[1:-1]}") from None
+                from json import JSONDecodeError
+
+                if not isinstance(error, JSONDecodeError):  # else it is YAML's flow style
+                    raise _Refused(f"cannot be read: {shown(str(error))[1:-1]}") from None
         return _from_yaml(text)
     except RecursionError:
         raise RequestError((Fault(where, f"is nested deeper than {_DEEPEST} levels"),)) from None

@@ -9,10 +9,10 @@ import ctypes
 import errno
 import os
 import struct
-from typing import NamedTuple
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import NamedTuple
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _PROG_DETACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO, _PROG_QUERY = 9, 13, 15, 16

@@ -10,12 +10,9 @@ that is incomplete while nobody holds its attachment's lock was left by a proces
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
 from cni_netdev.core import plan
 from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve
-from cni_netdev.core.compare import Told, differences
+from cni_netdev.core.compare import differences
 from cni_netdev.core.errors import (
     CannotApply,
     DeviceNotFound,
@@ -34,6 +31,7 @@ from cni_netdev.core.holdings import (
     names,
     stacked_on,
 )
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple, contextmanager
 from cni_netdev.core.model import Owner, Record, Snapshot
 from cni_netdev.core.pinning import Pinning
 from cni_netdev.core.recover import Recoverer, lock_of
@@ -42,6 +40,7 @@ from cni_netdev.core.restore import Release, Restorer, lock_of_link
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cni_netdev.core.compare import Told
     from cni_netdev.core.model import DeviceRequest, Link
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Journal, Kernel, Key, Netns

@@ -13,15 +13,15 @@ elsewhere the record's boot id tells.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol, cast
 
 from cni_netdev.core import codec, locks
 from cni_netdev.core.errors import RecordUnreadable, StateError
+from cni_netdev.core.lean import TYPE_CHECKING, contextmanager, suppress
 from cni_netdev.core.pins import Pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from cni_netdev.core.model import Record
     from cni_netdev.core.ports import Key, Netns
@@ -32,11 +32,6 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _LONGEST_NAME = 240
 _LOCK_SECONDS = 10.0
 _OTHERS_MAY_WRITE = 0o022
-
-
-class _HasFd(Protocol):
-    @property
-    def fd(self) -> int: ...
 
 
 class FileJournal:
@@ -193,7 +188,8 @@ class FileJournal:
         return self._mount_namespace
 
     def pin(self, key: Key, netns: Netns) -> None:
-        self._pins.add(self._name(key), cast("_HasFd", netns).fd, self.lock("pins"))
+        opened: Any = netns  # what is really a namespace has a descriptor
+        self._pins.add(self._name(key), opened.fd, self.lock("pins"))
 
     def pinned(self, key: Key) -> str | None:
         return self._pins.path(self._name(key))

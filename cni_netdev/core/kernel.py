@@ -7,11 +7,10 @@ it; only the rare bpf(2) calls enter again.
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused, NetnsError
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
 from cni_netdev.core.model import AF_INET, AF_INET6
 from cni_netdev.core.netlink import (
     NLM_F_ACK,

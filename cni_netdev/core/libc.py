@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from functools import cache
+
+_opened: list[ctypes.CDLL] = []
 
 
-@cache
 def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    if not _opened:
+        _opened.append(ctypes.CDLL(None, use_errno=True))
+    return _opened[0]
 
 
 def call(function: str, *arguments: object) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.errors import NetdevError, NetnsError
+from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Lent, Link, Record

@@ -9,11 +9,14 @@ addresses and routes of one link cost the same on a host with ten links as with 
 
 from __future__ import annotations
 
-import socket
+import _socket as socket
 import struct
-from typing import Any
 
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4

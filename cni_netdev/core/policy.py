@@ -17,9 +17,8 @@ Kubernetes, its labels in CNI) lets no allow rule match and every deny rule: fai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Link, Snapshot, Source

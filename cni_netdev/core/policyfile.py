@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.policy import parse_policy
 
 if TYPE_CHECKING:

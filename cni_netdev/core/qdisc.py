@@ -7,10 +7,12 @@ Numbers: linux/rtnetlink.h and linux/pkt_sched.h.
 
 from __future__ import annotations
 
-from typing import Any
-
 from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Qdisc
+
+if TYPE_CHECKING:
+    from typing import Any
 
 ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1  # TC_H_ROOT, TC_H_INGRESS
 

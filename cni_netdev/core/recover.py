@@ -5,9 +5,8 @@ One record's trouble is never another's, nor that of the call in whose passing i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.errors import LockTimeout, NetdevError, StateError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.restore import Release, Restorer
 
 if TYPE_CHECKING:

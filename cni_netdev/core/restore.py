@@ -7,12 +7,11 @@ done is said in notes and never stops the rest.
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused, NetdevError, StateError
 from cni_netdev.core.execute import perform
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.model import STACKED
 from cni_netdev.core.settle import Settled, settle

@@ -7,9 +7,8 @@ neighbours) is filtered out here, since it makes them again by itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import (
     AF_INET,
     AF_INET6,
@@ -25,6 +24,7 @@ from cni_netdev.core.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
 _FOREVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME

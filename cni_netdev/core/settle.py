@@ -7,11 +7,11 @@ busy driver) and addresses have an order; what it goes on refusing is told, and 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.model import Snapshot
 from cni_netdev.core.steps import Altname, Change, SetAddress, SetNeighbour, SetRoute
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import cache
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
@@ -20,6 +19,7 @@ _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
 _WRITABLE = 0o200
 _LONGEST = 4096
+_proc: list[int] = []
 
 
 def read(name: str) -> tuple[tuple[str, str], ...]:
@@ -78,6 +78,7 @@ def _open_to_write(path: str) -> int:
     return os.open(path.removeprefix(f"{_PROC}/"), flags, dir_fd=_own_proc())
 
 
-@cache
 def _own_proc() -> int:
-    return libc.detached_mount("proc")
+    if not _proc:
+        _proc.append(libc.detached_mount("proc"))
+    return _proc[0]

@@ -7,13 +7,11 @@ A detached mount made inside a namespace shows that namespace's links from anywh
 from __future__ import annotations
 
 import os
-import re
-from typing import NamedTuple
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.lean import NamedTuple
 
-_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _UPPER = "upper_"
 _TRIES = 200
 
@@ -82,8 +80,10 @@ class SysView(NamedTuple):
         target = self._link(f"class/net/{name}/device")
         if target is None:
             return None
+        from cni_netdev.core.values import is_pci  # most links have no device
+
         place = self._link(f"class/net/{name}") or ""
-        pci = [part for part in place.split("/") if _PCI.fullmatch(part)]
+        pci = [part for part in place.split("/") if is_pci(part)]
         return pci[-1] if pci else target.rpartition("/")[2]
 
     def driver(self, name: str) -> str | None:

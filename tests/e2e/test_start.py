@@ -1,0 +1,69 @@
+"""What a start loads: each of these modules cost milliseconds of every pod's (see core.lean)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cni_netdev import install
+
+if TYPE_CHECKING:
+    from tests.host import Host
+
+pytestmark = pytest.mark.e2e
+
+HEAVY = {
+    *("asyncio", "click", "collections", "contextlib", "dataclasses", "enum", "functools"),
+    *("importlib", "inspect", "ipaddress", "json", "logging", "multiprocessing", "pathlib"),
+    *("pyroute2", "re", "socket", "subprocess", "tempfile", "threading", "traceback", "typing"),
+    *("weakref", "yaml"),
+}
+SCRIPT = """
+import sys
+
+sys.path += {paths!r}
+import io, os
+
+from cni_netdev.main import main
+
+for verb in ("ADD", "DEL"):
+    code = main({{**os.environ, "CNI_COMMAND": verb}}, io.BytesIO({text!r}), sys.stdout.buffer)
+    print(code, *sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+@pytest.mark.parametrize("source", ["conflist", "annotation"])
+def test_add_and_del_load_nothing_heavy(host: Host, source: str) -> None:
+    host.veth("nic0")
+    annotation = json.dumps([{"name": "nic0", "mac": "02:00:00:00:00:01", "mtu": 1400}])
+    asked: dict[str, dict[str, Any]] = {
+        "conflist": {"devices": [{"name": "nic0"}]},
+        "annotation": {
+            "runtimeConfig": {
+                "io.kubernetes.cri.pod-annotations": {"netdevices.nri.containerd.io": annotation}
+            }
+        },
+    }
+    conf = {"cniVersion": "1.0.0", "name": "net", "type": "cni-netdev", **asked[source]}
+    script = SCRIPT.format(paths=install._library_paths(), text=json.dumps(conf).encode())
+    environ = {
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": host.pod().path,
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/",
+    }
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", script],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes = [line for line in done.stdout.splitlines() if line.startswith("0 ")]
+    assert len(codes) == 2, done.stdout
+    for line in codes:
+        assert HEAVY & set(line.split()) == set()
