@@ -1,10 +1,18 @@
-"""pyroute2's rtnetlink message classes, without the rest of pyroute2.
+"""pyroute2's rtnetlink message classes, without the rest of pyroute2 and of what that imports.
 
 Importing any submodule of pyroute2 0.9 runs the package's ``__init__``, which imports all of it:
-135 ms and 24 MB on every pod's start, for classes that load in 25.  So a bare stand-in with the
-package's search path takes its place while the few modules that we need are loaded, and is taken
-away again, so that ``import pyroute2`` elsewhere in the process still gets the real package.
-``tests/kernel/test__pyroute2.py`` notices a release in which this no longer works.
+135 ms and 24 MB on every pod's start, for classes that load in 6.  So while the few modules that we
+need are loaded, stand-ins take the place of what they only mention:
+
+* the package itself, as a bare search path;
+* modules of the standard library, with the few names that are asked for at import.  Whatever else
+  is asked of one later, for a line of log say, the real module answers;
+* ``pyroute2.config``, which loads multiprocessing and looks at the machine;
+* ``ifinfmsg.plugins``, the decoders of what is special to kinds of links, which nobody reads here.
+
+Afterwards they are taken away again, and our copies of pyroute2's modules with them, so that
+``import pyroute2`` elsewhere in the process gets the real thing.  A release in which this does not
+work is loaded with less of it; ``tests/kernel/test__pyroute2.py`` notices.
 
 Rejected: ``IPRoute`` (112 ms for a one-shot ADD against 61, an event loop of its own, and a leak
 of 1.5 kB for each GET in a resident process); packing messages by hand (not ours to write).
@@ -13,9 +21,14 @@ of 1.5 kB for each GET in a resident process); packing messages by hand (not our
 from __future__ import annotations
 
 import sys
-from importlib.machinery import PathFinder
-from types import ModuleType
-from typing import Any, NamedTuple
+
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+else:
+    ModuleType = type(sys)
 
 
 class Messages(NamedTuple):
@@ -39,25 +52,124 @@ def messages() -> Messages:
 
 
 def _load() -> Messages:
-    stand_in = None
-    if "pyroute2" not in sys.modules:
-        found = PathFinder.find_spec("pyroute2")
-        if found is None or found.submodule_search_locations is None:
-            raise ImportError("pyroute2 is not installed beside this plugin")
-        stand_in = ModuleType("pyroute2")
-        stand_in.__path__ = list(found.submodule_search_locations)
-        sys.modules["pyroute2"] = stand_in
-    try:
-        from pyroute2.netlink import nlmsg
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-        from pyroute2.netlink.rtnl.ndmsg import ndmsg
-        from pyroute2.netlink.rtnl.rtmsg import rtmsg
-    finally:
-        if stand_in is not None:
-            del sys.modules["pyroute2"]
+    if "pyroute2" in sys.modules:
+        return _import()
+    everything = _stand_ins()
+    for standing in (everything, {"pyroute2": everything["pyroute2"]}):
+        before = sys.modules.copy()
+        sys.modules.update(standing)
+        try:
+            return _import()
+        except (ImportError, AttributeError, TypeError):
+            continue  # a release that asks for more
+        finally:
+            for name in sys.modules.keys() - before.keys():
+                if name in standing or name.startswith("pyroute2."):
+                    del sys.modules[name]
+    return _import()
+
+
+def _import() -> Messages:
+    from pyroute2.netlink import nlmsg
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
     link = _with_newer_attributes(ifinfmsg)
     return Messages(link, ifaddrmsg, rtmsg, ndmsg, _traffic_message(nlmsg))
+
+
+# --- stand-ins -------------------------------------------------------------------------------
+
+
+class _StandIn(ModuleType):
+    """A module with a few names; when it is over, the real one answers for the others."""
+
+    def __init__(self, name: str, **names: Any) -> None:
+        super().__init__(name)
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self or name.startswith("__"):
+            raise AttributeError(f"{self.__name__} has no {name} here")
+        return getattr(__import__(self.__name__), name)
+
+
+class _Log:
+    """A logger, made when something is to be logged."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        import logging
+
+        return getattr(logging.getLogger(self._name), name)
+
+
+class _Annotation:
+    """Stands where only type checkers look."""
+
+    def __getitem__(self, _key: object) -> _Annotation:
+        return self
+
+    def __call__(self, *_given: object, **_named: object) -> _Annotation:
+        return self
+
+
+class _Plugins(ModuleType):
+    """A package that has any module, with a class of the module's name: bytes as they are."""
+
+    def __getattr__(self, name: str) -> ModuleType:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        undecoded = sys.modules["pyroute2.netlink"].nlmsg_atoms.hex
+        return _StandIn(f"{self.__name__}.{name}", **{name: undecoded})
+
+
+def _stand_ins() -> dict[str, ModuleType]:
+    """By name; of the standard library only what is not loaded anyway."""
+    import _collections  # type: ignore[import-not-found]
+    import _functools  # type: ignore[import-not-found]
+    import _socket
+    import _thread
+    import _weakref
+
+    anything = _Annotation()
+    typing = ("Any", "Callable", "Dict", "Literal", "Optional", "TypeVar", "Union")
+    library = (
+        _StandIn("collections", OrderedDict=_collections.OrderedDict),
+        _StandIn("functools", partial=_functools.partial),
+        _StandIn("importlib"),
+        _StandIn("logging", getLogger=_Log),
+        _StandIn("pkgutil"),
+        _StandIn("socket", AddressFamily=int, **_names(_socket)),
+        _StandIn("threading", Lock=_thread.allocate_lock, local=_thread._local),  # noqa: SLF001
+        _StandIn("traceback"),
+        _StandIn("typing", **dict.fromkeys(typing, anything)),
+        _StandIn("weakref", proxy=_weakref.proxy),
+    )
+    config = _StandIn("pyroute2.config", AF_BRIDGE=7, data_plugins_pkgs=[], data_plugins_path=[])
+    package = _StandIn("pyroute2", __path__=_search_path(), config=config)
+    plugins = _Plugins("pyroute2.netlink.rtnl.ifinfmsg.plugins")
+    made = [each for each in library if each.__name__ not in sys.modules]
+    return {each.__name__: each for each in (*made, config, package, plugins)}
+
+
+def _names(module: ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
+
+
+def _search_path() -> list[str]:
+    for finder in sys.meta_path:
+        found = finder.find_spec("pyroute2", None)
+        if found is not None and found.submodule_search_locations is not None:
+            return list(found.submodule_search_locations)
+    raise ImportError("pyroute2 is not installed beside this plugin")
+
+
+# --- classes ---------------------------------------------------------------------------------
 
 
 def _traffic_message(nlmsg: Any) -> Any:
