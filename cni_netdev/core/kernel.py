@@ -179,7 +179,7 @@ class SystemNetns:
         return tuple(
             reply["index"]
             for reply in replies
-            if address in (dict(reply["attrs"]).get(key) for key in ("IFA_LOCAL", "IFA_ADDRESS"))
+            if rtnl.has_address(reply, address)
         )
 
     def _known_here(self, address: str) -> bool:

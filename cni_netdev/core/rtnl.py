@@ -23,7 +23,7 @@ from cni_netdev.core.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, KeysView
     from typing import Any
 
 IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
@@ -56,6 +56,7 @@ _XDP_MODES = {
 }
 XDP_MODE_FLAGS = {"skb": 2, "drv": 4, "hw": 8}
 _IFF_LOOPBACK = 0x8
+_NO_ATTRIBUTES: dict[str, list[Any]] = {"attrs": []}
 
 
 def _text(value: str | bytes) -> str:
@@ -66,6 +67,28 @@ def _text(value: str | bytes) -> str:
 def _name(text: str) -> bytes:
     """A name as the kernel has it; pyroute2 encodes plain UTF-8 only."""
     return text.encode(errors="surrogateescape")
+
+
+class Attributes:
+    """Those of a received message by name; pyroute2 decodes each only when it is asked for.
+
+    A link comes with forty, most of which nobody reads.
+    """
+
+    def __init__(self, message: Any) -> None:
+        self._slots = {slot.name: slot for slot in message["attrs"]}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._slots
+
+    def __getitem__(self, name: str) -> Any:
+        return self._slots[name].value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._slots[name].value if name in self._slots else default
+
+    def keys(self) -> KeysView[str]:
+        return self._slots.keys()
 
 
 def _fill(message: Any, fields: dict[str, int], attributes: Iterable[tuple[str, Any]] = ()) -> Any:
@@ -93,8 +116,8 @@ def link_dump() -> Any:
 
 def link_from(message: Any) -> Link:
     """A link as one reply tells it; inode, bus, driver and uppers are sysfs's to add."""
-    attributes = dict(message["attrs"])
-    info = dict(attributes["IFLA_LINKINFO"]["attrs"]) if "IFLA_LINKINFO" in attributes else {}
+    attributes = Attributes(message)
+    info = Attributes(attributes.get("IFLA_LINKINFO") or _NO_ATTRIBUTES)
     flags = message["flags"]
     return Link(
         identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
@@ -131,7 +154,7 @@ def _altnames(properties: Any) -> tuple[str, ...]:
 def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
     if nested is None:
         return ()
-    found = dict(nested["attrs"])
+    found = Attributes(nested)
     return tuple((mode, found[key]) for mode, key in _XDP_MODES.items() if found.get(key))
 
 
@@ -210,9 +233,15 @@ def address_family_dump(family: int) -> Any:
     return _fill(messages().address(), {"family": family})
 
 
+def has_address(message: Any, address: str) -> bool:
+    """Whether the reply tells of this address, as the link's own or its peer's."""
+    attributes = Attributes(message)
+    return address in (attributes.get("IFA_LOCAL"), attributes.get("IFA_ADDRESS"))
+
+
 def address_from(message: Any) -> Address | None:
     """The address, or None when it is not permanent or the kernel's own link-local one."""
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     flags = attributes.get("IFA_FLAGS", message["flags"])
     proto = attributes.get("IFA_PROTO", 0)
     if not flags & IFA_F_PERMANENT or proto == IFLA_PROTO_KERNEL_LL:
@@ -275,7 +304,7 @@ def route_lookup(destination: str) -> Any:
 
 def route_from(message: Any, ifindex: int) -> Route | None:
     """The route, or None when the kernel made it (and makes it again)."""
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     table = attributes.get("RTA_TABLE", message["table"])
     remade = (
         message["proto"] in _KERNEL_PROTOCOLS and message["dst_len"] and not _gateway(attributes)
@@ -303,7 +332,7 @@ def route_from(message: Any, ifindex: int) -> Route | None:
     )
 
 
-def _gateway(attributes: dict[str, Any]) -> str | None:
+def _gateway(attributes: Attributes) -> str | None:
     via = attributes.get("RTA_VIA")
     gateway: str | None = via["addr"] if via else attributes.get("RTA_GATEWAY")
     return gateway
@@ -323,7 +352,7 @@ def _nexthop(hop: Any, ifindex: int) -> NextHop:
     through = hop["oif"]
     return NextHop(
         ifindex=0 if through == ifindex else through,
-        gateway=_gateway(dict(hop["attrs"])),
+        gateway=_gateway(Attributes(hop)),
         weight=hop["hops"],
         flags=hop["flags"] & RTNH_F_ONLINK,
     )
@@ -395,7 +424,7 @@ def neighbour_from(message: Any, ifindex: int) -> Neighbour | None:
     proxy = bool(message["flags"] & NTF_PROXY)
     if message["ifindex"] != ifindex or not (proxy or message["state"] & NUD_PERMANENT):
         return None
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     return Neighbour(
         family=message["family"],
         address=attributes["NDA_DST"],
