@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def resolve(host: Netns, request: DeviceRequest) -> Link:
     """The one link on the host that the request names.  Raises DeviceNotFound."""
     kind, value = request.selector
+    names: tuple[str, ...]
     if kind == "name":
-        link = host.link(name=value)
-        names: tuple[str, ...] = (value,) if link else ()
+        names = (value,)
     elif kind == "hwaddr":
         names = tuple(each.name for each in host.links() if value in _macs(each))
     elif kind == "pci_address":

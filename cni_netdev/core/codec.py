@@ -55,10 +55,11 @@ def decode(text: str) -> model.Record:
 
 
 def _object(value: Any) -> Any:
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    """Tuples of anything but the model's classes are written as lists without a look into them."""
+    if hasattr(value, "_fields"):
         pairs = zip(value._fields, value, strict=True)
         return {key: _object(each) for key, each in pairs}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value and hasattr(value[0], "_fields"):
         return [_object(each) for each in value]
     return value
 

@@ -176,11 +176,7 @@ class SystemNetns:
         family = AF_INET6 if ":" in address else AF_INET
         query = rtnl.address_family_dump(family)
         replies = self._rtnl.request("list addresses", query, RTM_GETADDR, NLM_F_DUMP)
-        return tuple(
-            reply["index"]
-            for reply in replies
-            if rtnl.has_address(reply, address)
-        )
+        return tuple(reply["index"] for reply in replies if rtnl.has_address(reply, address))
 
     def _known_here(self, address: str) -> bool:
         """Cheaply, before any list is read: whether some link has the address."""

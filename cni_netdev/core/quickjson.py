@@ -30,8 +30,8 @@ def loads(
         value, end = scan(_Options(object_pairs_hook, parse_constant))(plain, 0)
         if end == len(plain):
             return value
-    except (StopIteration, ValueError, *_ANOTHER_PYTHON):
-        pass  # json says what is wrong
+    except (StopIteration, ValueError, SystemError, *_ANOTHER_PYTHON):
+        pass  # json says what is wrong; without it Python 3.11's C half finds no class to raise
     import json
 
     return json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)

@@ -17,6 +17,7 @@ _ROOT = f"{_PROC}/sys/net"
 _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 # The same value in coarser units beside its `_ms` twin.
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITABLE = 0o200
 _LONGEST = 4096
 _proc: list[int] = []
@@ -26,31 +27,46 @@ def read(name: str) -> tuple[tuple[str, str], ...]:
     """((``ipv4/conf/rp_filter``, value), ...) of a link; what cannot be read is left out."""
     found = []
     for group in _GROUPS:
-        directory = f"{_ROOT}/{group}/{name}"
         try:
-            entries = sorted(os.listdir(directory))
+            directory = os.open(f"{_ROOT}/{group}/{name}", _DIRECTORY)
         except OSError:
             continue  # no IPv6, or no neighbours on this kind of link
-        for entry in entries:
-            value = None if entry in _TWINS else _value(f"{directory}/{entry}")
-            if value is not None:
-                found.append((f"{group}/{entry}", value))
+        try:
+            for entry in sorted(os.listdir(directory)):
+                value = None if entry in _TWINS else _value(entry, directory)
+                if value is not None:
+                    found.append((f"{group}/{entry}", value))
+        finally:
+            os.close(directory)
     return tuple(found)
 
 
-def _value(path: str) -> str | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+def _value(entry: str, directory: int) -> str | None:
+    fd = _open_if_writable(entry, directory)
+    if fd is None:
         return None
     try:
-        if not os.fstat(fd).st_mode & _WRITABLE:
-            return None
         return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
     except OSError:
         return None  # stable_secret says EIO until it is set
     finally:
         os.close(fd)
+
+
+def _open_if_writable(entry: str, directory: int) -> int | None:
+    """Opening for writing asks in the same call; there are 120 of them for each link."""
+    try:
+        return os.open(entry, os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        pass  # or /proc/sys is mounted read-only
+    try:
+        fd = os.open(entry, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    if os.fstat(fd).st_mode & _WRITABLE:
+        return fd
+    os.close(fd)
+    return None
 
 
 def write(name: str, key: str, value: str) -> None:

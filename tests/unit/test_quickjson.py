@@ -78,17 +78,34 @@ def test_what_is_not_plain_is_written_or_refused_as_by_json(value: Any) -> None:
     assert outcome(quickjson.dumps, value)[:1] == outcome(json.dumps, value)[:1]
 
 
-def test_json_is_not_loaded_for_it() -> None:
-    script = (
+def run(script: str) -> str:
+    """In a Python that has not loaded json."""
+    start = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from cni_netdev.core.quickjson import dumps, loads\n"
-        "loads(dumps({'a': [1, 2.5, None]}).encode())\n"
-        "print('json' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True
+    command = [sys.executable, "-IS", "-c", start + script]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_json_is_not_loaded_for_it() -> None:
+    out = run("loads(dumps({'a': [1, 2.5, None]}).encode())\nprint('json' in sys.modules)")
+    assert out == "False\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1", '{"a"', '{"a":', '"a', '"\\x"', '"\n"', "[1,]", "{1}", "1 2", "tru", "-"],
+)
+def test_the_first_fault_is_told_as_by_json(text: str) -> None:
+    """In a process of its own: the C half raises json's class, and json is not loaded yet."""
+    out = run(
+        f"try: loads({text!r})\n"
+        "except ValueError as error: print((type(error).__name__, str(error)))"
     )
-    assert done.stdout == "False\n"
+    with pytest.raises(json.JSONDecodeError) as raised:
+        json.loads(text)
+    assert out == f"{('JSONDecodeError', str(raised.value))}\n"
 
 
 @pytest.mark.parametrize("missing", ["make_scanner", "make_encoder"])
