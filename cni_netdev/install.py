@@ -27,6 +27,9 @@ _EXECUTABLE = """\
 import sys
 
 sys.path += {paths!r}
+from cni_netdev.core import finder
+
+finder.install()
 from cni_netdev.main import entry
 
 entry()
