@@ -69,8 +69,8 @@ class _ExitStack:
         self._exits.append(manager.__exit__)
         return entered
 
-    def callback(self, function: Callable[[], object]) -> None:
-        self._exits.append(lambda *_: function() and None)
+    def callback(self, function: Callable[..., object], *given: Any) -> None:
+        self._exits.append(lambda *_: function(*given) and None)
 
     def pop_all(self) -> None:
         self._exits = []

@@ -91,7 +91,7 @@ def test_a_stack_is_left_from_its_top(library: Any) -> None:
     told: list[str] = []
     with library.ExitStack() as stack:
         assert stack.enter_context(Guard(told, "a")) == "a"
-        stack.callback(lambda: told.append("called"))
+        stack.callback(told.append, "called")
         stack.enter_context(Guard(told, "b"))
     assert told == ["b well", "called", "a well"]
 
