@@ -25,14 +25,15 @@ def _simple(code: str) -> Any:
 _INT, _UNSIGNED_LONG, _CHAR = map(_simple, "iLc")
 _CONVENTION = _C.FUNCFLAG_CDECL | _C.FUNCFLAG_USE_ERRNO
 _Function: Any = type("Function", (_C.CFuncPtr,), {"_flags_": _CONVENTION, "_restype_": _INT})
-_opened: list[int] = []
+_functions: dict[str, Any] = {}
+_buffers: dict[int, Any] = {}
 
 
 def call(function: str, *arguments: object) -> int:
     """Call a libc function that returns -1 on error.  Raises OSError with its errno."""
-    if not _opened:
-        _opened.append(_C.dlopen(None, _RTLD_LOCAL))
-    result: int = _Function(_C.dlsym(_opened[0], function))(*arguments)
+    if function not in _functions:
+        _functions[function] = _Function(_C.dlsym(_C.dlopen(None, _RTLD_LOCAL), function))
+    result: int = _functions[function](*arguments)
     if result < 0:
         number = _C.get_errno()
         raise OSError(number, os.strerror(number), function)
@@ -41,7 +42,9 @@ def call(function: str, *arguments: object) -> int:
 
 def buffer(size: int) -> Any:
     """Zeros that a call may write to; ``raw`` has them as bytes."""
-    return type("Buffer", (_C.Array,), {"_type_": _CHAR, "_length_": size})()
+    if size not in _buffers:
+        _buffers[size] = type("Buffer", (_C.Array,), {"_type_": _CHAR, "_length_": size})
+    return _buffers[size]()
 
 
 def address(made: Any) -> int:
