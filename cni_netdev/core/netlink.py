@@ -34,7 +34,8 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
-_LARGEST_REPLY = 1 << 18
+# A link may come with 64 KiB of altnames; from 128 KiB on malloc maps memory anew for each reply.
+_LARGEST_REPLY = 120 << 10
 _DUMP_TRIES = 5
 
 
