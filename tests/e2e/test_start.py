@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cni_netdev import install
+from cni_netdev.request import ANNOTATIONS
+from tests.injector import KEY
 
 if TYPE_CHECKING:
     from tests.host import Host
@@ -32,23 +34,19 @@ from cni_netdev.main import main
 
 for verb in ("ADD", "DEL"):
     code = main({{**os.environ, "CNI_COMMAND": verb}}, io.BytesIO({text!r}), sys.stdout.buffer)
-    print(code, *sorted({{name.partition(".")[0] for name in sys.modules}}))
+    print(code, *sorted(sys.modules))
 """
 
 
-@pytest.mark.parametrize("source", ["conflist", "annotation"])
+@pytest.mark.parametrize("source", ["conflist", "JSON", "YAML"])
 def test_add_and_del_load_nothing_heavy(host: Host, source: str) -> None:
     host.veth("nic0")
-    annotation = json.dumps([{"name": "nic0", "mac": "02:00:00:00:00:01", "mtu": 1400}])
-    asked: dict[str, dict[str, Any]] = {
-        "conflist": {"devices": [{"name": "nic0"}]},
-        "annotation": {
-            "runtimeConfig": {
-                "io.kubernetes.cri.pod-annotations": {"netdevices.nri.containerd.io": annotation}
-            }
-        },
-    }
-    conf = {"cniVersion": "1.0.0", "name": "net", "type": "cni-netdev", **asked[source]}
+    devices = [{"name": "nic0", "mac": "02:00:00:00:00:01", "mtu": 1400}]
+    texts = {"JSON": json.dumps(devices), "YAML": "- name: nic0\n  mtu: 1400\n"}
+    asked: dict[str, Any] = {"devices": devices}
+    if source in texts:
+        asked = {"runtimeConfig": {ANNOTATIONS: {KEY: texts[source]}}}
+    conf = {"cniVersion": "1.0.0", "name": "net", "type": "cni-netdev", **asked}
     script = SCRIPT.format(paths=install._library_paths(), text=json.dumps(conf).encode())
     environ = {
         "CNI_CONTAINERID": "c1",
