@@ -9,8 +9,9 @@ from __future__ import annotations
 from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import ipaddress
     from collections.abc import Callable
+
+    from cni_netdev.core.ip import Interface
 
 MTU = (68, 65535)  # RFC 791's smallest, and the largest that Linux's own links take
 U32 = (0, 2**32 - 1)
@@ -164,23 +165,23 @@ def as_path(value: object) -> str:
     return "/" + "/".join(filter(None, parts))
 
 
-def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    import ipaddress
+def _interface(text: str) -> Interface:
+    from cni_netdev.core.ip import interface
 
     if "%" in text or not text.isascii():
         raise ValueError(f"{shown(text)} is no plain address")
     try:
-        return ipaddress.ip_interface(text)
+        return interface(text)
     except ValueError:
         raise ValueError(
             f"{shown(text)} is no IP address, as 192.168.2.2/24 or fd00::2/64"
         ) from None
 
 
-def _usable(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> str:
-    if address.ip.is_unspecified or address.ip.is_multicast:
-        raise ValueError(f"{address.ip} cannot be the address of a link")
-    return f"{address.ip}/{address.network.prefixlen}"
+def _usable(address: Interface) -> str:
+    if not address.of_a_link:
+        raise ValueError(f"{address.address} cannot be the address of a link")
+    return str(address)
 
 
 def as_cidr(value: object) -> str:
@@ -211,15 +212,15 @@ def as_destination(value: object) -> str:
     if text == "default":
         return text
     interface = _interface(text)
-    if interface.ip != interface.network.network_address:
+    if interface != interface.network:
         raise ValueError(
             f"{shown(text)} has bits behind its prefix; did you mean {interface.network}?"
         )
-    return str(interface.network)
+    return str(interface)
 
 
 def as_plain_address(value: object) -> str:
     text = _text(value)
     if "/" in text:
         raise ValueError(f"{shown(text)} must be an address without prefix")
-    return str(_interface(text).ip)
+    return _interface(text).address

@@ -66,7 +66,7 @@ def lenders(host: Host) -> list[Lender]:
     home = f"/proc/{os.getpid()}/ns/net"
     pods = [host.pod(f"pod{number}") for number in range(4)]
     links = [host.veth(f"nic{number}") for number in range(4)]
-    asked = f"- name: {links[1]}\n  new_name: net1\n"
+    asked = f"- name: {links[1]}\n  new_name: net1\n  address: 192.168.2.2\n  prefix: 24\n"
     annotation = {"runtimeConfig": {ANNOTATIONS: {KEY: asked}}}
 
     def plugin(which: str, number: int, conf: dict[str, Any]) -> Callable[[str], Command]:

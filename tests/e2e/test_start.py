@@ -41,8 +41,11 @@ for verb in ("ADD", "DEL"):
 @pytest.mark.parametrize("source", ["conflist", "JSON", "YAML"])
 def test_add_and_del_load_nothing_heavy(host: Host, source: str) -> None:
     host.veth("nic0")
-    devices = [{"name": "nic0", "mac": "02:00:00:00:00:01", "mtu": 1400}]
-    texts = {"JSON": json.dumps(devices), "YAML": "- name: nic0\n  mtu: 1400\n"}
+    devices = [{"name": "nic0", "mac": "02:00:00:00:00:01", "address": "192.168.2.2/24"}]
+    texts = {
+        "JSON": json.dumps(devices),
+        "YAML": "- name: nic0\n  address: 192.168.2.2\n  prefix: 24\n",
+    }
     asked: dict[str, Any] = {"devices": devices}
     if source in texts:
         asked = {"runtimeConfig": {ANNOTATIONS: {KEY: texts[source]}}}
