@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,12 @@ import pytest
 
 from cni_netdev import install
 from cni_netdev.request import ANNOTATIONS
+from tests.host import ROOT
 from tests.injector import KEY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.host import Host
 
 pytestmark = pytest.mark.e2e
@@ -36,6 +40,18 @@ for verb in ("ADD", "DEL"):
     code = main({{**os.environ, "CNI_COMMAND": verb}}, io.BytesIO({text!r}), sys.stdout.buffer)
     print(code, *sorted(sys.modules))
 """
+
+
+def test_what_is_installed_is_compiled(tmp_path: Path) -> None:
+    """An image is read-only by the time of the first pod."""
+    copy = tmp_path / "cni_netdev"
+    shutil.copytree(ROOT / "cni_netdev", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    script = "from cni_netdev.install import install; install(Path('bin'))"
+    start = f"import sys; from pathlib import Path; sys.path.insert(0, {str(tmp_path)!r})\n"
+    subprocess.run([sys.executable, "-c", start + script], cwd=tmp_path, check=True)
+    assert f"{str(tmp_path)!r}" in (tmp_path / "bin" / "cni-netdev").read_text()
+    sources = {each.stem for each in (copy / "core").glob("*.py")}
+    assert {each.name.partition(".")[0] for each in copy.glob("core/__pycache__/*.pyc")} == sources
 
 
 @pytest.mark.parametrize("source", ["conflist", "JSON", "YAML"])
