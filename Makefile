@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format bench fuzz audit clean
+.PHONY: help setup demo test test-unit lint format bench fuzz audit faults soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,13 @@ audit: ## Ask PyPI whether a locked version has a known hole (needs the network)
 	@[ -x .build/audit/bin/pip-audit ] || { $(PYTHON) -m venv .build/audit && \
 		.build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/audit.lock; }
 	@.build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+faults: setup ## Let every call of every verb go wrong in every way, and write docs/reliability.md
+	@$(PY) -m tests.faults
+
+MINUTES ?= 30
+soak: setup ## Random pods and random kills for MINUTES (30), and write docs/reliability.md
+	@MINUTES=$(MINUTES) SEED=$(SEED) ROUND=$(ROUND) $(PY) -m tests.soak
 
 clean: ## Remove what setup and the tests made
 	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

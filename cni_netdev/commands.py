@@ -13,7 +13,7 @@ from cni_netdev.request import ANNOTATIONS, CniError, Request
 
 TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
     from cni_netdev.core.engine import Attachment
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         ) -> Attachment: ...
         def detach(self, key: Key) -> Release | None: ...
         def check(self, key: Key, netns_path: str, told: Any) -> tuple[str, ...]: ...
-        def reap(self, *, front: str, network: str, valid: Any) -> tuple[Release, ...]: ...
+        def reap(self, *, front: str, network: str, valid: Any) -> Iterator[Release]: ...
+        def unreadable(self) -> tuple[str, ...]: ...
         def find(self, request: Any) -> str: ...
         def probe(self) -> None: ...
 
@@ -94,17 +95,19 @@ def check(request: Request, engines: Engines, _log: Log) -> None:
 
 
 def gc(request: Request, engines: Engines, log: Log) -> None:
-    releases = engines(request.config.state_dir).reap(
-        front="cni", network=request.network, valid=_valid(request.valid_attachments)
-    )
-    for release in releases:
+    engine = engines(request.config.state_dir)
+    valid = _valid(request.valid_attachments)
+    away: list[str] = []
+    for each in engine.unreadable():
+        log("warn", f"GC: {each}")
+    for release in engine.reap(front="cni", network=request.network, valid=valid):
         _tell(f"GC {release.owner}", release, log)
-    away = [note for release in releases if not release.complete for note in release.notes]
+        away += () if release.complete else release.notes
     if away:
         raise CniError(codes.TRY_AGAIN, "not every device could be brought home", "; ".join(away))
 
 
-def status(request: Request, engines: Engines, _log: Log) -> None:
+def status(request: Request, engines: Engines, log: Log) -> None:
     from cni_netdev.core.devices import parse_devices
     from cni_netdev.core.errors import DeviceNotFound, StateError
 
@@ -113,6 +116,8 @@ def status(request: Request, engines: Engines, _log: Log) -> None:
     _policy(request)
     try:
         engine.probe()
+        for unreadable in engine.unreadable():
+            log("warn", f"STATUS: {unreadable}")
         for each in wanted:
             engine.find(each)
     except (DeviceNotFound, StateError) as error:

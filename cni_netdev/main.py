@@ -28,7 +28,8 @@ def main(environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO) -> int:
     Writes exactly one JSON document, or nothing where CNI wants nothing.  Returns 0, or 1 after
     an error, also when the answer could not be written.
     """
-    text = stdin.read() if environ.get("CNI_COMMAND") else b""
+    # One byte too many is enough to refuse it.
+    text = stdin.read(request.MOST_BYTES + 1) if environ.get("CNI_COMMAND") else b""
     document, code = _answer(environ, text)
     if document is None:
         return code
@@ -66,14 +67,24 @@ def _foreseen(error: Exception) -> tuple[int, str, str] | None:
 
 
 def _unforeseen(error: Exception) -> tuple[int, str, str]:
-    import traceback
-
-    _to_stderr("".join(traceback.format_exception(error)))
+    try:
+        _tell_where(error)
+    except Exception as further:  # noqa: BLE001 - without descriptors or memory: no frames then
+        _to_stderr(f"where cannot be told: {further}")
     return (
         request.INTERNAL,
         f"{type(error).__name__}: {error}",
         "a fault in cni-netdev: please report it",
     )
+
+
+def _tell_where(error: Exception) -> None:
+    import traceback
+
+    # Without its message, which is logged as every error's: a tenant's newline is no line of ours.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    for line in ("Traceback (most recent call last):", *frames.splitlines()):
+        _to_stderr(line)
 
 
 def _engine(state_dir: str) -> Engine:
@@ -110,16 +121,11 @@ def _append(path: str, line: str) -> None:
 
 def _to_stderr(line: str) -> None:
     try:
-        os.write(2, f"cni-netdev: {_escaped(line)}\n".encode(errors="backslashreplace"))
+        from cni_netdev.core.printable import printable  # takes a descriptor the first time
+
+        os.write(2, f"cni-netdev: {printable(line)}\n".encode())
     except OSError:
         return  # nobody listens
-
-
-def _escaped(text: str) -> str:
-    """Tenants write some of it, and terminals obey control characters."""
-    return "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
-    )
 
 
 def entry() -> None:

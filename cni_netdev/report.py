@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cni_netdev.core.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni_netdev.core.model import Link, Record
     from cni_netdev.core.policy import Verdict
     from cni_netdev.core.restore import Release
+    from cni_netdev.trial import Trial
 
 
 def device_row(link: Link, verdict: Verdict, holder: str | None) -> dict[str, Any]:
@@ -30,6 +33,22 @@ def device_row(link: Link, verdict: Verdict, holder: str | None) -> dict[str, An
         "mtu": link.settings.mtu,
         "state": state,
         "why": holder or verdict.reason,
+    }
+
+
+def trial_row(pod: str, trial: Trial) -> dict[str, Any]:
+    """One device: what a policy says to the pod."""
+    verdict = "allowed" if trial.allowed else "refused"
+    if trial.link is None:
+        verdict = "absent"
+    return {
+        "pod": pod,
+        "source": trial.source,
+        "where": trial.where,
+        "asks": trial.asks,
+        "link": trial.link,
+        "verdict": verdict,
+        "why": trial.why,
     }
 
 
@@ -83,8 +102,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return " as ".join(dict.fromkeys(str(each) for each in value.values()))
     return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """The text with control characters escaped: names come from tenants and terminals obey."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

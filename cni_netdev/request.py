@@ -29,12 +29,23 @@ _COMMANDS = {
     "GC": ("CNI_PATH",),
     "STATUS": (),
 }
+# Our own fields of the entry, whose faults are code 2; devices and policy are the core's to judge.
+FIELDS = (
+    "stateDir",
+    "agentSocket",
+    "logFile",
+    "logLevel",
+    "ipam",
+    "reportAddresses",
+    "policyFile",
+)
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 # Of names of networks and containers (libcni); the first is a letter or digit.
 _IN_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _IFNAME_BYTES = 15
 _LOG_LEVELS = ("debug", "info", "warn", "error")
-_MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 16 * 1024 * 1024  # of standard input
+_DEEPEST = 64  # levels of prevResult; the spec's has four
 
 
 class CniError(Exception):
@@ -191,8 +202,8 @@ def _check_ids(container: str, ifname: str) -> None:
 
 
 def _document(stdin: bytes) -> dict[str, Any]:
-    if len(stdin) > _MOST_BYTES:
-        raise CniError(DECODE, f"standard input has more than {_MOST_BYTES} bytes")
+    if len(stdin) > MOST_BYTES:
+        raise CniError(DECODE, f"standard input has more than {MOST_BYTES} bytes")
     try:
         conf = loads(stdin, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -250,10 +261,21 @@ def _object(conf: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _previous(conf: dict[str, Any]) -> dict[str, Any]:
     previous = _object(conf, "prevResult")
+    if _is_deep(previous):
+        raise CniError(DECODE, f"prevResult: is nested deeper than {_DEEPEST} levels")
     for key in ("interfaces", "ips", "routes"):
         if not isinstance(previous.get(key) or [], list):
             raise CniError(DECODE, f"prevResult.{key}: {_shown(previous[key])} must be a list")
     return previous
+
+
+def _is_deep(value: dict[str, Any]) -> bool:
+    """Whether it may be too deep to be written again: json's encoder recurses."""
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        values = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [inner for part in values for inner in part if isinstance(inner, dict | list)]
+    return bool(level)
 
 
 def _annotations(runtime: dict[str, Any]) -> Any:

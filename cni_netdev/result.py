@@ -24,6 +24,7 @@ CODES = {
     "RequestError": codes.CONFIG,
     "NetnsError": codes.NETNS,
     "LockTimeout": codes.TRY_AGAIN,
+    "LinkChanged": codes.TRY_AGAIN,
     "OutOfTime": codes.TRY_AGAIN,
     "StateError": codes.IO,
     "RecordUnreadable": codes.IO,
@@ -38,9 +39,11 @@ DIFFERS = 106
 
 
 def error_document(version: str, code: int, message: str, details: str = "") -> dict[str, Any]:
-    """The error that a runtime reads (spec, section 5, Error)."""
-    document = {"cniVersion": version, "code": code, "msg": message}
-    return {**document, "details": details} if details else document
+    """The error that a runtime reads (spec, section 5, Error) and logs: one line of it each."""
+    from cni_netdev.core.printable import printable
+
+    document = {"cniVersion": version, "code": code, "msg": printable(message)}
+    return {**document, "details": printable(details)} if details else document
 
 
 def code_of(error: BaseException) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.engine import Injector
+from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.journal import DEFAULT_DIRECTORY, FileJournal
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.policy import Policy
@@ -39,15 +40,16 @@ class Assembly:
     def configure(self, text: str) -> Handlers:
         """The handlers by the text of Configure, over the file's configuration, below the flags'.
 
-        Raises RequestError for a text that is wrong, OSError for a log file that cannot be opened
-        or an address that cannot be had.
+        Raises RequestError for a text that is wrong or an address that cannot be had, OSError for
+        a log file that cannot be opened.
         """
         config = self._flags.over(parse(text, "Configure")).over(self._file)
         policy = _policy(config)
         policy()  # what is wrong with it is said now, not with the first pod
         self._log.become(config.log_file, config.log_level, config.log_format)
         self._serve(config.metrics)
-        journal = FileJournal(config.state_dir or DEFAULT_DIRECTORY, _LOCK_SECONDS)
+        directory = config.state_dir or DEFAULT_DIRECTORY
+        journal = FileJournal(directory, _LOCK_SECONDS, resident=True)
         engine = Injector(self._kernel, journal, resident=True)
         settings = Settings(policy, bool(config.adopt))
         self.handlers = Handlers(engine, settings, self._log, self.metrics)
@@ -81,8 +83,18 @@ class Assembly:
             from nri_plugin.prometheus import PrometheusMetrics
 
             metrics = PrometheusMetrics()
-            self._stop_serving = metrics.serve(*address)
+            try:
+                self._stop_serving = metrics.serve(*address)
+            except (OSError, UnicodeError) as error:
+                raise _cannot_listen(address, error) from error
             self.metrics, self._serving = metrics, address
+
+
+def _cannot_listen(address: tuple[str, int], error: Exception) -> RequestError:
+    host, port = address
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return RequestError((Fault("metrics", f"cannot listen on {where}: {reason}"),))
 
 
 def _policy(config: Config) -> Callable[[], Policy]:

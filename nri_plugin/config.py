@@ -16,10 +16,10 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev.core import values
+from cni_netdev.core.decoding import decode
 from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.objects import Object
 from cni_netdev.core.policy import parse_policy
-from cni_netdev.core.policyfile import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ LEVELS = ("debug", "info", "warn", "error")
 FORMATS = ("text", "json")
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([^:\s\[\]]*)):([0-9]{1,5})")
 _LAST_PORT = 65535
+_LONGEST_SOCKET = 107  # sun_path less its end (unix(7))
 
 
 class Config(NamedTuple):
@@ -87,6 +88,15 @@ def as_address(value: object) -> tuple[str, int]:
     if match is None or not 0 < int(match[3]) <= _LAST_PORT:
         raise ValueError(f"{values.shown(value)} is no address to listen on, as 127.0.0.1:9400")
     return match[1] or match[2] or "", int(match[3])
+
+
+def as_socket(value: str) -> str:
+    """A path for a unix socket.  Raises ValueError for one that no socket can have."""
+    size = len(value.encode(errors="surrogateescape"))
+    if "\0" in value or not 0 < size <= _LONGEST_SOCKET:
+        shown = values.shown(value)
+        raise ValueError(f"{shown} is no path of a socket, which has 1 to {_LONGEST_SOCKET} bytes")
+    return value
 
 
 def _log(given: Object) -> dict[str, Any]:

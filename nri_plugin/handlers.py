@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cni_netdev.core.annotations import find_annotation
-from cni_netdev.core.errors import CannotApply, NetdevError
+from cni_netdev.core.errors import CannotApply, NetdevError, StateError
 from nri_plugin import pods
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         def sandboxes(self, front: str) -> frozenset[str]: ...
         def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]: ...
         def held(self) -> int: ...
+        def unreadable(self) -> tuple[str, ...]: ...
 
     class Log(Protocol):
         """Lines with fields."""
@@ -94,8 +95,11 @@ class Handlers:
         return find_annotation(pod.annotations) is not None
 
     def holds(self, pod: PodSandbox) -> bool:
-        """Whether there is a record of the pod."""
-        return self._engine.has(pods.key(pod))
+        """Whether there is a record of the pod; yes when that cannot be told."""
+        try:
+            return self._engine.has(pods.key(pod))
+        except NetdevError:
+            return True  # whatever is to be done then says why it cannot be
 
     # --- a pod starts ------------------------------------------------------------------------
 
@@ -134,8 +138,9 @@ class Handlers:
         for note in attachment.notes:
             self._log.warn(note, **_who(pod))
         if not limit.finish():
-            self._log.warn("attached too late; taken back", **_who(pod))
-            self.release(pod)
+            if attachment.made:  # else it is another call's, which may have been answered
+                self._log.warn("attached too late; taken back", **_who(pod))
+                self.release(pod)
             raise limit.error()
         return attachment.record
 
@@ -175,6 +180,7 @@ class Handlers:
         """
         self._round, self._ended = None, self._missing_from({pod.id for pod in known})
         self.look_after()
+        self._tell_unreadable()
         self._repin()
         running = [pod for pod in known if pod.netns]
         if self._settings.adopt:
@@ -200,6 +206,8 @@ class Handlers:
                     return True
         except Exception as error:  # noqa: BLE001 - the next look may do better
             self._log.error("cannot look after the records", error=error)
+            if isinstance(error, StateError):
+                self._repin()  # the directory may have been taken away, pins and all
         self._round = None
         self._stuck, self._stuck_again = self._stuck_again, {}
         self._count_lent()
@@ -221,6 +229,14 @@ class Handlers:
         except Exception as error:  # noqa: BLE001 - then only the kernel is asked
             self._log.error("the records cannot be read", error=error)
             return frozenset()
+
+    def _tell_unreadable(self) -> None:
+        """A device that is away may be in such a record, and in no other."""
+        try:
+            for each in self._engine.unreadable():
+                self._log.error(each)
+        except NetdevError as error:
+            self._log.error("the records cannot be read", error=error)
 
     def _repin(self) -> None:
         try:
@@ -278,6 +294,7 @@ class Handlers:
             tell = self._log.info if release.complete else self._log.warn
             what = "detached" if release.complete else "something is still away, to be tried again"
             tell(what, **who, devices=release.devices, ms=_ms(seconds))
+        self._metrics.lost(release.lost)
         for note in release.notes:
             self._log.warn(note, **who)
 

@@ -13,7 +13,9 @@ from contextlib import suppress
 
 import click
 
+from cni_netdev.core import trusted
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.printable import printable
 from nri_plugin import config as configuration
 from nri_plugin.assembly import Assembly
 from nri_plugin.config import Config
@@ -50,6 +52,7 @@ def cli(
     log = Log()
     try:
         who = identity(name, idx, sys.argv[0], os.environ)
+        configuration.as_socket(socket)
         flags = Config(
             state_dir=os.path.abspath(state_dir) if state_dir else None,
             metrics=configuration.as_address(metrics) if metrics else None,
@@ -58,17 +61,17 @@ def cli(
         )
         assembly = Assembly(flags, _read(file), log)
     except (ValueError, NetdevError, OSError) as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(printable(str(error))) from None
     log.info("started", name=who.name, idx=who.idx, socket=socket, pid=os.getpid())
-    asyncio.run(Service(who, socket, assembly, log).run())
+    if not asyncio.run(Service(who, socket, assembly, log).run()):
+        os._exit(1)  # the interpreter would wait for the stuck thread
     assembly.close()
 
 
 def _read(path: str | None) -> Config:
     if path is None:
         return Config()
-    with open(path, encoding="utf-8") as file:
-        return configuration.parse(file.read(), path)
+    return configuration.parse(trusted.read(path), path)  # the policy may be in it
 
 
 def entry() -> None:

@@ -48,6 +48,9 @@ class PrometheusMetrics:
         self._fell_back = Counter(
             "netdev_restore_fallbacks", "Links back under another name", registry=registry
         )
+        self._lost = Counter(
+            "netdev_devices_lost", "Links destroyed while they were lent", registry=registry
+        )
         self._reconnects = Counter(
             "netdev_reconnects", "Connections to the runtime after the first", registry=registry
         )
@@ -58,6 +61,7 @@ class PrometheusMetrics:
         )
         self._ready = False
         self._seen_alive = time.monotonic()
+        self._stuck = ""
 
     def attached(self, result: str, seconds: float) -> None:
         self._attached.labels(result).inc()
@@ -69,6 +73,9 @@ class PrometheusMetrics:
 
     def fell_back(self, links: int) -> None:
         self._fell_back.inc(links)
+
+    def lost(self, links: int) -> None:
+        self._lost.inc(links)
 
     def lent(self, devices: int) -> None:
         self._lent.set(devices)
@@ -82,8 +89,8 @@ class PrometheusMetrics:
     def ready(self, yes: bool) -> None:
         self._ready = yes
 
-    def alive(self) -> None:
-        self._seen_alive = time.monotonic()
+    def alive(self, stuck: str) -> None:
+        self._seen_alive, self._stuck = time.monotonic(), stuck
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer on this address until the returned function is called.  Raises OSError."""
@@ -106,8 +113,8 @@ class PrometheusMetrics:
                 case "/metrics":
                     return metrics(environ, start)
                 case "/healthz":
-                    stuck = time.monotonic() - self._seen_alive > _ALIVE_SECONDS
-                    return _plain(start, "the event loop is stuck" if stuck else "")
+                    silent = time.monotonic() - self._seen_alive > _ALIVE_SECONDS
+                    return _plain(start, "the event loop is stuck" if silent else self._stuck)
                 case "/readyz":
                     return _plain(start, "" if self._ready else "not connected to a runtime")
             start("404 Not Found", [("Content-Type", "text/plain")])

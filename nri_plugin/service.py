@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.errors import NetdevError
 from nri_plugin.session import Session
 from nri_plugin.transport import Connection, adopt, connect
 from nri_plugin.watch import LinkWatch
+from nri_plugin.worker import Worker
 
 if TYPE_CHECKING:
     from nri_plugin.assembly import Assembly
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between tries to connect
 _LOOK_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2  # a pod's end is several link events
+_STUCK_SECONDS = 30.0  # at one thing; the longest are a synchronization with hundreds of pods
+_STOP_SECONDS = 5.0  # calls under way take up to two more; the unit's TimeoutStopSec= is 10
 
 
 class Service:
@@ -31,15 +34,17 @@ class Service:
         self._path = path
         self._assembly = assembly
         self._log = log
-        self._worker = ThreadPoolExecutor(1, "worker")
+        self._worker = Worker()
+        self._stuck = False
         self._trouble = ""
         self._look: asyncio.Future[bool] | None = None
         self._settling: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Until SIGTERM or SIGINT; what was begun is finished first.
 
-        A launched plugin also ends with its connection.
+        A launched plugin also ends with its connection.  False: the worker is stuck, so that the
+        process must be ended by force.  What it was doing is on record, as when it is killed.
         """
         loop = asyncio.get_running_loop()
         serving = asyncio.current_task()
@@ -58,7 +63,19 @@ class Service:
             if watch is not None:
                 loop.remove_reader(watch)
                 watch.close()
-            self._worker.shutdown()
+        return await self._finished(loop)
+
+    async def _finished(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the worker came to its end within the time for it."""
+        last = loop.run_in_executor(self._worker, _nothing)
+        with suppress(asyncio.CancelledError):  # a signal after the connection's end
+            await asyncio.wait({last}, timeout=_STOP_SECONDS)
+        finished = last.done()
+        self._worker.shutdown(wait=finished, cancel_futures=True)
+        if not finished:
+            seconds = round(self._worker.busy)
+            self._log.error("ended while the worker is stuck; its work is on record", busy=seconds)
+        return finished
 
     async def _warm(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -140,9 +157,17 @@ class Service:
 
     async def _look_now_and_then(self) -> None:
         while True:
-            self._assembly.metrics.alive()
+            self._assembly.metrics.alive(self._what_is_stuck())
             self._look_after()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _what_is_stuck(self) -> str:
+        """Empty when nothing is.  Logged once."""
+        seconds = round(self._worker.busy)
+        was_stuck, self._stuck = self._stuck, seconds > _STUCK_SECONDS
+        if self._stuck and not was_stuck:
+            self._log.error("the worker is stuck", busy=seconds)
+        return f"the worker has been at one thing for {seconds} s" if self._stuck else ""
 
     def _look_after(self) -> None:
         if self._look is None or self._look.done():
@@ -153,6 +178,9 @@ class Service:
     def _looked(self, look: asyncio.Future[bool]) -> None:
         if not look.cancelled() and look.exception() is None and look.result():
             self._look_after()
+
+
+def _nothing() -> None: ...
 
 
 def _cancel_once(task: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cni_netdev.core.errors import NetdevError
+from cni_netdev.core.printable import printable
 from nri_plugin.errors import Code, Refusal
 
 CODES = {
@@ -14,6 +15,7 @@ CODES = {
     "CannotApply": Code.FAILED_PRECONDITION,
     "KernelRefused": Code.INTERNAL,
     "LockTimeout": Code.ABORTED,
+    "LinkChanged": Code.ABORTED,
     "OutOfTime": Code.DEADLINE_EXCEEDED,
     "StateError": Code.UNAVAILABLE,
     "RecordUnreadable": Code.UNAVAILABLE,
@@ -27,8 +29,11 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, NetdevError):
         text = f"{error.message} ({error.details})" if error.details else error.message
-        return Refusal(CODES[type(error).__name__], f"network device injector: {text}")
-    return Refusal(
-        Code.INTERNAL,
-        f"network device injector: {type(error).__name__}: {error}; a fault of ours, please report",
-    )
+        return _refusal(CODES[type(error).__name__], text)
+    text = f"{type(error).__name__}: {error}; a fault of ours, please report"
+    return _refusal(Code.INTERNAL, text)
+
+
+def _refusal(code: Code, text: str) -> Refusal:
+    """Pods' events and the runtime's log show it: one line."""
+    return Refusal(code, f"network device injector: {printable(text)}")

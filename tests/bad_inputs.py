@@ -19,6 +19,10 @@ ENV = {
 CONF: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev"}
 
 
+def _nested(levels: int) -> list[Any]:
+    return [_nested(levels - 1)] if levels > 1 else []
+
+
 class Bad(NamedTuple):
     """env: overrides; None removes.  stdin: the text.  said: words that the answer must have."""
 
@@ -88,6 +92,8 @@ TABLE: tuple[Bad, ...] = (
     _text("two documents", 6, "no JSON", "{}{}"),
     _text("a list", 6, "no JSON object", "[]"),
     _text("nested too deep", 6, "no JSON", "[" * 100_000),
+    _conf("prevResult nested too deep", 6, "deeper than 64 levels", prevResult={"x": _nested(64)}),
+    _text("too large", 6, "more than 16777216 bytes", " " * (16 * 1024 * 1024 + 1)),
     _text("numeric version", 6, "cniVersion: 1.0 must be text", '{"cniVersion": 1.0, "name": "n"}'),
     _text("no version", 1, "'0.1.0' is not supported", '{"name": "net"}'),
     _conf("version too new", 1, "'9.9.9' is not supported", cniVersion="9.9.9"),
@@ -228,6 +234,10 @@ TABLE: tuple[Bad, ...] = (
     _device("port of a bridge", "port of a bridge", code=102, name="port0"),
     _device("uplink", "default route", code=102, name="uplink"),
     _device("stacked", "stacked on it: mv0", code=102, name="lower"),
+    _device("stacked elsewhere", "frames for 02:00:00:00:00:77", code=102, name="shared"),
+    _device("stacked elsewhere, down", "a link in another namespace", code=102, name="shared2"),
+    _device("a leg of the default route", "default route", code=102, name="leg"),
+    _device("the default route's half", "default route", code=102, name="half"),
     _conf(
         "denied by rule",
         102,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from typing import TYPE_CHECKING
 
-from cni_netdev.core import bpf
+from cni_netdev.core import bpf, libc
 
-_PROG_LOAD, _PROG_ATTACH, _LINK_CREATE = 5, 8, 28
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PROG_LOAD, _OBJ_PIN, _PROG_ATTACH, _LINK_CREATE = 5, 6, 8, 28
 _SCHED_CLS, _XDP = 3, 6  # program types
 _XDP_ATTACH, _TCX = 37, {"ingress": 46, "egress": 47}
 # mov r0, 2 (XDP_PASS); exit
@@ -44,3 +48,11 @@ def link(ifindex: int, kind: str) -> int:
     created = bpf._bpf("create a bpf_link", _LINK_CREATE, "=IIIIIIQ", *values)[1]
     os.close(fd)
     return created
+
+
+def pin(fd: int, directory: Path) -> None:
+    """Keep what is open at ``fd`` in a BPF file system, made here, and close it."""
+    libc.mount("bpf", str(directory), "bpf", 0)
+    path = ctypes.create_string_buffer(str(directory / "pinned").encode())
+    bpf._bpf("pin", _OBJ_PIN, "=QII", ctypes.addressof(path), fd, 0)
+    os.close(fd)

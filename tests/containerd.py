@@ -189,6 +189,12 @@ class Containerd:
         return self._process.pid
 
     @property
+    def client_pid(self) -> int:
+        """Of the program that asks it."""
+        assert self._cri is not None, "containerd is not running"
+        return self._cri.process.pid
+
+    @property
     def log(self) -> str:
         """What containerd has written, over all of its starts."""
         return self.log_file.read_text() if self.log_file.exists() else ""
@@ -263,9 +269,14 @@ class Containerd:
     # --- pods --------------------------------------------------------------------------------
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
-        """One request of tests/peers/cri; ``ms`` in the answer is the wall time of the RPC."""
-        assert self._cri is not None, "containerd is not running"
-        answer = self._cri.ask(150, verb=verb, **request)
+        """One request of tests/peers/cri; ``ms`` in the answer is the wall time of the RPC.
+
+        Raises RuntimeRefused, and Ended when containerd is not running.
+        """
+        client = self._cri  # another thread may kill it meanwhile
+        if client is None:
+            raise Ended("containerd is not running")
+        answer = client.ask(150, verb=verb, **request)
         if "error" in answer:
             raise RuntimeRefused(answer["error"], answer["code"])
         return answer

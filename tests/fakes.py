@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from cni_netdev.core.errors import KernelRefused, LockTimeout, NetnsError
 from cni_netdev.core.model import (
     IFF_UP,
+    STACKED,
     Address,
+    Forwarding,
     Identity,
     Link,
     LinkSettings,
@@ -28,11 +30,12 @@ from cni_netdev.core.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cni_netdev.core.ports import Key, Netns, Occupancy
 
 HOST = "/proc/self/ns/net"
+DEFAULT_ETHTOOL = {"features": "0f", "rings": "10"}
 DEFAULT_SYSCTLS = {"ipv4/conf/rp_filter": "0", "ipv6/conf/accept_ra": "1"}
 
 
@@ -49,8 +52,12 @@ class FakeLink:
         self.routes: list[Route] = []
         self.neighbours: list[Neighbour] = []
         self.sysctls = dict(DEFAULT_SYSCTLS)
+        self.ethtool = dict(DEFAULT_ETHTOOL)
         self.tcx: list[tuple[str, int]] = []
         self.qdiscs: list[Qdisc] = []
+        self.forwarding: list[Forwarding] = []
+        self.on: FakeLink | None = None
+        self.made_in = 0
 
     @property
     def ifindex(self) -> int:
@@ -63,12 +70,15 @@ class FakeLink:
             frozenset(self.link.altnames),
             self.link.master,
             self.link.xdp,
+            self.link.data,
             tuple(self.addresses),
             frozenset(self.routes),
             frozenset(self.neighbours),
             tuple(sorted(self.sysctls.items())),
+            tuple(sorted(self.ethtool.items())),
             tuple(self.tcx),
             tuple(self.qdiscs),
+            frozenset(self.forwarding),
         )
 
 
@@ -83,6 +93,9 @@ class World:
         self.occupied: set[int] = set()
         self.events: list[str] = []
         self.buses: set[str] = set()
+        # By namespace: those that links went to from there.
+        self.known: dict[int, set[int]] = {}
+        self.out_of_sight: set[int] = set()
         self._interrupts: dict[int, Callable[[], None]] = {}
         self.host = self.add_namespace(HOST)
 
@@ -121,7 +134,9 @@ class World:
         bus: str | None = None,
         altnames: tuple[str, ...] = (),
         settings: LinkSettings | None = None,
+        on: FakeLink | None = None,
     ) -> FakeLink:
+        """on: the link that it is stacked on."""
         cookie = namespace or self.host
         self._inodes += 1
         ifindex = self._free_ifindex(cookie, 0)
@@ -135,8 +150,25 @@ class World:
             max_mtu=9000,
         )
         fake = FakeLink(link)
+        fake.made_in = cookie
         self.namespaces[cookie][ifindex] = fake
+        if on is not None:
+            fake.on = on
+            on.link = on.link._replace(uppers=(*on.link.uppers, name))
         return fake
+
+    def stacked_on(self, lower: FakeLink, cookie: int) -> list[FakeLink]:
+        """What hangs on a link, of one namespace."""
+        there = self.namespaces.get(cookie, {}).values()
+        return [fake for fake in there if fake.on is lower and fake.link.kind in STACKED]
+
+    def delete_stacked(self, lower: FakeLink, cookies: Iterable[int]) -> tuple[str, ...]:
+        deleted = []
+        for cookie in cookies:
+            for fake in self.stacked_on(lower, cookie):
+                del self.namespaces[cookie][fake.ifindex]
+                deleted.append(fake.link.name)
+        return tuple(deleted)
 
     def where(self, inode: int) -> tuple[int, FakeLink] | None:
         for cookie, links in self.namespaces.items():
@@ -193,6 +225,7 @@ class World:
         if any(self.named(target, each) for each in fake.link.altnames):
             raise KernelRefused("move", errno.EEXIST)
         del self.namespaces[source][ifindex]
+        self.known.setdefault(source, set()).add(target)
         self._put(target, fake, arriving)
         self.apply(target, fake, after)
 
@@ -202,12 +235,13 @@ class World:
             identity=fake.link.identity._replace(
                 ifindex=self._free_ifindex(cookie, fake.link.identity.ifindex)
             ),
-            settings=settings._replace(name=name, flags=settings.flags & ~IFF_UP),
+            settings=settings._replace(name=name, flags=settings.flags & ~IFF_UP, token=""),
             master=0,
             uppers=(),
         )
         fake.addresses, fake.routes, fake.neighbours, fake.qdiscs = [], [], [], []
         fake.sysctls = dict(DEFAULT_SYSCTLS)
+        fake.forwarding = fake.forwarding if fake.link.kind == "vxlan" else []
         self.namespaces[cookie][fake.ifindex] = fake
 
     def apply(self, cookie: int, fake: FakeLink, after: LinkSettings) -> None:
@@ -223,7 +257,9 @@ class World:
             self._set(fake, name=after.name)
         self._set(fake, alias=after.alias, flags=after.flags)
         self._set(fake, txqlen=after.txqlen, sizes=after.sizes, broadcast=after.broadcast)
-        self._set(fake, linkmode=after.linkmode, protodown=after.protodown)
+        self._set(fake, linkmode=after.linkmode)
+        self._set(fake, protodown_reason=after.protodown_reason, protodown=after.protodown)
+        self._set(fake, token=after.token)
 
     def _set(self, fake: FakeLink, **settings: object) -> None:
         replaced = fake.link.settings._replace(**settings)  # type: ignore[arg-type]
@@ -263,6 +299,13 @@ class FakeNetns:
                 return fake.link
         return None
 
+    def may_have_made(self, link: Link) -> bool:
+        hardware = link.kind is None and link.identity.bus
+        return not hardware and self._at(link.identity.ifindex).made_in == self._cookie
+
+    def holds(self, identity: Identity) -> bool:
+        return self.find(identity) is not None
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if each.identity.bus == address)
 
@@ -284,6 +327,27 @@ class FakeNetns:
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         return tuple(self._at(ifindex).neighbours)
 
+    def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
+        return tuple(self._at(ifindex).forwarding)
+
+    def overheard(self, link: Link) -> bool:
+        lower = self._at(link.identity.ifindex)
+        world = self._world
+        above = [each for place in world.namespaces for each in world.stacked_on(lower, place)]
+        return any(each.link.kind != "vlan" for each in above)
+
+    def is_open(self, link: Link) -> bool:
+        return self._at(link.identity.ifindex).link.opened
+
+    def knows_others(self, home: Netns) -> bool:
+        return bool(self._world.known.get(self._cookie, set()) - {home.cookie})
+
+    def delete_stacked(self, ifindex: int, home: Netns) -> tuple[str, ...]:
+        self._world.event(f"delete what is on {ifindex}")
+        known = self._world.known.get(self._cookie, set()) if home.cookie != self._cookie else ()
+        lower = self._world.namespaces[home.cookie][ifindex]
+        return self._world.delete_stacked(lower, (self._cookie, *known))
+
     def links_with(self, address: str) -> tuple[int, ...]:
         return tuple(
             fake.ifindex
@@ -294,6 +358,10 @@ class FakeNetns:
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
         fake = self._world.named(self._cookie, name)
         return tuple(sorted(fake.sysctls.items())) if fake else ()
+
+    def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
+        fake = self._world.named(self._cookie, name)
+        return tuple(sorted(fake.ethtool.items())) if fake else ()
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
@@ -313,6 +381,11 @@ class FakeNetns:
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         self._world.event(f"change {before.name}")
         self._world.apply(self._cookie, self._at(ifindex), after)
+
+    def set_kind_data(self, ifindex: int, kind: str, before: str, after: str) -> None:
+        self._world.event(f"data of {kind} {before} to {after}")
+        fake = self._at(ifindex)
+        fake.link = fake.link._replace(data=after)
 
     def set_master(self, ifindex: int, master: int) -> None:
         self._world.event(f"master {master}")
@@ -354,7 +427,15 @@ class FakeNetns:
 
     def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
         self._world.event(f"neighbour {neighbour.address}")
-        _toggle(self._at(ifindex).neighbours, neighbour, present=present)
+        there = self._at(ifindex).neighbours
+        if present:
+            there[:] = [each for each in there if each.address != neighbour.address]
+        _toggle(there, neighbour, present=present)
+
+    def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
+        self._world.event(f"forwarding {entry.mac}")
+        there = self._at(ifindex).forwarding
+        there[:] = [each for each in there if each != entry] + [entry] * present
 
     def set_sysctl(self, name: str, key: str, value: str) -> None:
         self._world.event(f"sysctl {key}")
@@ -362,6 +443,13 @@ class FakeNetns:
         if fake is None:
             raise KernelRefused(f"sysctl of {name}", errno.ENOENT)
         fake.sysctls[key] = value
+
+    def set_ethtool(self, name: str, key: str, value: str) -> None:
+        self._world.event(f"ethtool {key}")
+        fake = self._world.named(self._cookie, name)
+        if fake is None:
+            raise KernelRefused(f"ethtool of {name}", errno.ENODEV)
+        fake.ethtool[key] = value
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         self._world.event(f"detach xdp {mode}")
@@ -377,10 +465,6 @@ class FakeNetns:
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
         self._world.event(f"detach tcx {attach}")
         self._at(ifindex).tcx.remove((attach, program))
-
-    def delete_link(self, ifindex: int) -> None:
-        self._world.event(f"delete {ifindex}")
-        del self._links[ifindex]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -419,12 +503,18 @@ class FakeKernel:
     def await_hardware(self, identity: Identity) -> Link | None:
         return self.host.find(identity)
 
-    def holder(self, identity: Identity) -> FakeNetns | None:
+    def holder(self, identity: Identity, *, thorough: bool = True) -> FakeNetns | None:  # noqa: ARG002
         for cookie in sorted(self.world.occupied - {self.world.host}):
             namespace = FakeNetns(self.world, cookie)
             if namespace.find(identity):
                 return namespace
         return None
+
+    def hunt(self, link: Link) -> tuple[str, ...]:
+        self.world.event(f"hunt for what is on {link.name}")
+        lower = self.world.namespaces[self.world.host][link.identity.ifindex]
+        found = set(self.world.namespaces) - self.world.out_of_sight
+        return self.world.delete_stacked(lower, found)
 
     def cookie_at(self, path: str) -> int:
         return self.world.paths.get(path, 0)
@@ -476,9 +566,11 @@ class FakeJournal:
     def set_aside(self, key: Key) -> str | None:  # noqa: ARG002
         return None
 
+    def orphans(self) -> tuple[Key, ...]:
+        return tuple(sorted(set(self.pins) - set(self.kept)))
+
     def sweep(self) -> None:
-        for key in set(self.pins) - set(self.kept):
-            self.unpin(key)
+        """Nothing is left by the dead but locks, which tests clear."""
 
     @contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:  # noqa: ARG002

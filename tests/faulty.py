@@ -11,7 +11,8 @@ NETDEV_PAUSE_AT=n:FIFO                before the n-th event: make FIFO.held, wai
 NETDEV_SLOW=seconds                   each move takes so much longer
 
 ``nri_plugin`` makes the same of the NRI plugin, where NETDEV_DURING=attach or detach names the call
-of the engine in which events are counted; outside of it nothing happens.
+of the engine in which events are counted; outside of it nothing happens.  In the test's own process
+``patch`` gives the events, and whoever is put among their ``intruders`` acts before one of them.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+# Requests that change nothing, as the core words them.
+_LOOKS = ("netlink look", "netlink list", "netlink ask", "netlink query")
 _EXECUTABLE = """\
 #!{python} -IS
 import sys
@@ -74,7 +77,7 @@ def install(bin_dir: Path) -> None:
     target.chmod(0o755)
 
 
-class _Events:
+class Events:
     """Counts events and does what the environment says at one of them."""
 
     def __init__(self) -> None:
@@ -85,11 +88,23 @@ class _Events:
         self.kill_at, _, self.when = os.environ.get("NETDEV_KILL_AT", "0:").partition(":")
         self.fail_at, _, self.errno = os.environ.get("NETDEV_FAIL_AT", "0:").partition(":")
         self.trace = os.environ.get("NETDEV_TRACE")
+        self.seen: list[str] = []
+        self.intruders: dict[int, Callable[[], object]] = {}
+
+    def restart(self) -> None:
+        """Count from the beginning."""
+        self.count, self.on = 0, True
+        self.seen.clear()
 
     def around(self, what: str, act: Callable[[], Any]) -> Any:
         if not self.on:
             return act()
         self.count += 1
+        self.seen.append(what)
+        if intruder := self.intruders.pop(self.count, None):
+            self.on = False  # what it does itself is not counted
+            intruder()
+            self.on = True
         if str(self.count) == self.pause_at:
             os.close(os.open(f"{self.fifo}.held", os.O_CREAT))
             os.close(os.open(self.fifo, os.O_WRONLY))
@@ -112,6 +127,17 @@ class _Events:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def moments(trace: Sequence[str]) -> list[int]:
+    """The numbers of the events at which to kill: of looks in a row the first stands for all."""
+    looks = [each.startswith(_LOOKS) for each in trace]
+    before = [False, *looks]
+    return [
+        number
+        for number, (look, earlier) in enumerate(zip(looks, before, strict=False), 1)
+        if not (look and earlier)
+    ]
+
+
 def patch_during() -> None:
     """Put the events in front of the seams, for the time of one of the engine's calls."""
     from cni_netdev.core.engine import Injector
@@ -122,7 +148,7 @@ def patch_during() -> None:
     setattr(Injector, name, _counting(getattr(Injector, name), events))
 
 
-def _counting(real: Any, events: _Events) -> Any:
+def _counting(real: Any, events: Events) -> Any:
     def call(*arguments: Any, **keywords: Any) -> Any:
         events.on = True
         try:
@@ -133,29 +159,32 @@ def _counting(real: Any, events: _Events) -> Any:
     return call
 
 
-def patch() -> _Events:
-    """Put the events in front of the seams."""
+def patch(put: Callable[[Any, str, Any], None] = setattr) -> Events:
+    """Put the events in front of the seams.
+
+    put: how; ``monkeypatch.setattr`` where they must go again.
+    """
     from cni_netdev.core.journal import FileJournal
     from cni_netdev.core.netlink import Connection
 
-    events = _Events()
+    events = Events()
     request = Connection.request
 
     def counted_request(self: Connection, what: str, *rest: Any) -> Any:
         return events.around(f"netlink {what}", lambda: request(self, what, *rest))
 
-    Connection.request = counted_request  # type: ignore[method-assign, assignment]
+    put(Connection, "request", counted_request)
     for name in ("write", "forget", "pin", "unpin"):
-        _count(FileJournal, name, events)
+        put(FileJournal, name, _counted(FileJournal, name, events))
     for name in ("rename", "unlink"):
-        _count(os, name, events)
+        put(os, name, _counted(os, name, events))
     return events
 
 
-def _count(owner: Any, name: str, events: _Events) -> None:
+def _counted(owner: Any, name: str, events: Events) -> Any:
     real = getattr(owner, name)
 
     def counted(*arguments: Any, **keywords: Any) -> Any:
         return events.around(name, lambda: real(*arguments, **keywords))
 
-    setattr(owner, name, counted)
+    return counted

@@ -268,8 +268,9 @@ class Host:
         container: str = "c1",
         ifname: str = "eth0",
         env: Mapping[str, str] | None = None,
+        program: str = "",
     ) -> Answer:
-        """Our executable itself, with no environment but CNI's, from the root directory."""
+        """Our executable, or another plugin, with no environment but CNI's, from /."""
         environ = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": container,
@@ -279,7 +280,7 @@ class Host:
             **(env or {}),
         }
         text = conf if isinstance(conf, str) else json.dumps(conf)
-        return _answer([str(self.bin_dir / install.PLUGIN)], environ, text)
+        return _answer([str(self.bin_dir / (program or install.PLUGIN))], environ, text)
 
     def netdevctl(self, *arguments: str, stdin: str = "") -> Answer:
         command = [str(Path(sys.executable).parent / "netdevctl"), *arguments]

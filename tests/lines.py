@@ -60,7 +60,7 @@ class Lines:
             try:
                 self.process.stdin.write(json.dumps({**request, "seq": number}).encode() + b"\n")
                 self.process.stdin.flush()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: closed by another thread
                 raise Ended(self.log.read_text()) from error
         return number
 

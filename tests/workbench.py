@@ -19,6 +19,7 @@ from cni_netdev.core.model import (
 )
 from cni_netdev.core.policy import Pod, parse_policy
 from tests.fakes import FakeJournal, FakeKernel, FakeLink, World
+from tests.oracle import Scene
 
 OWNER = Owner("cni", "net", "c1", "eth0")
 OTHER = Owner("cni", "net", "c2", "eth0")
@@ -45,6 +46,35 @@ class Bench(NamedTuple):
         for fake in (self.first, self.second):
             assert fake.ifindex in self.world.namespaces[self.world.host]
         return (self.first.everything(), self.second.everything())
+
+    def scene(self) -> Scene:
+        """What there is, for the oracle; pods by the cookies of their namespaces."""
+        home: dict[str, object] = {}
+        inside: dict[str, str] = {}
+        for name, fake in (("eth1", self.first), ("eth2", self.second)):
+            where = self.world.where(fake.link.identity.inode)
+            if where is not None and where[0] == self.world.host:
+                home[name] = fake.everything()
+            elif where is not None:
+                inside[name] = str(where[0])
+        records = self.journal.kept.values()
+        named = {
+            lent.home.link.name: str(record.netns.cookie)
+            for record in records
+            if record.complete
+            for lent in record.devices
+        }
+        return Scene(home, inside, named, self._litter())
+
+    def _litter(self) -> list[str]:
+        kept, paths = self.journal.kept, self.world.paths
+        of_pods = {cookie for path, cookie in paths.items() if not path.startswith("pins/")}
+        return [
+            *(f"lock {each}" for each in self.journal.locks),
+            *(f"half a record of {each.owner}" for each in kept.values() if not each.complete),
+            *(f"pin {each}" for each in self.journal.pins if each not in kept),
+            *(f"namespace {each}" for each in self.world.namespaces if each not in of_pods),
+        ]
 
     def nothing_left(self) -> None:
         assert not self.journal.kept

@@ -14,7 +14,7 @@ import sys
 from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
     from typing import Any
 else:
@@ -27,12 +27,12 @@ class Unreadable(Exception):
     """The text is no YAML; the message says what is wrong, and in which line."""
 
 
-def parse(text: str) -> list[Any]:
-    """The text's events, as yaml.parse has them.  Raises Unreadable."""
+def parse(text: str) -> Iterator[Any]:
+    """The text's events one by one, as yaml.parse has them.  Raises Unreadable."""
     if not _loaded:
         _loaded.append(_load())
     try:
-        return list(_loaded[0](text))
+        yield from _loaded[0](text)
     except (sys.modules["yaml.error"].YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from cni_netdev.core import policy as rules
 from cni_netdev.core.errors import DeviceNotFound, Fault, PolicyRefused, RequestError
 from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.model import Snapshot
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import DeviceRequest, Link, Selector, Snapshot
-    from cni_netdev.core.policy import Pod, Policy
+    from cni_netdev.core.model import DeviceRequest, Link, Selector, Source
+    from cni_netdev.core.policy import Pod, Policy, Verdict
     from cni_netdev.core.ports import Netns
 
 
@@ -86,9 +87,32 @@ def admit_all(
     """Raises PolicyRefused, which names every link that may not go and why."""
     refused = []
     for request, snapshot in zip(requests, snapshots, strict=True):
-        link = snapshot.link
-        verdict = rules.admit(snapshot, request.source, pod, policy)
-        if not verdict.allowed:
-            refused.append(f"{request.where}: link {link.name} stays on the host: {verdict.reason}")
+        verdict = rules.admit(snapshot, request.source, pod, policy, overheard=not snapshot.quiet)
+        refused += _refusal(request, snapshot.link, verdict)
     if refused:
         raise PolicyRefused("; ".join(refused))
+
+
+def admit_away(request: DeviceRequest, snapshot: Snapshot, policy: Policy, pod: Pod) -> None:
+    """The same for a link that is in its pod already, where what others need of it is not told."""
+    refused = _refusal(request, snapshot.link, rules.admit(snapshot, request.source, pod, policy))
+    if refused:
+        raise PolicyRefused(*refused)
+
+
+def _refusal(request: DeviceRequest, link: Link, verdict: Verdict) -> list[str]:
+    if verdict.allowed:
+        return []
+    return [f"{request.where}: link {link.name} stays on the host: {verdict.reason}"]
+
+
+def look(host: Netns, link: Link, source: Source, pod: Pod, policy: Policy) -> Verdict:
+    """Whether the link may go, beforehand: what `netdevctl` shows."""
+    ifindex = link.identity.ifindex
+    seen = Snapshot(
+        link,
+        routes=host.routes(ifindex),
+        qdiscs=host.qdiscs(ifindex),
+        forwarding=host.forwarding(ifindex),
+    )
+    return rules.admit(seen, source, pod, policy, overheard=host.overheard(link))

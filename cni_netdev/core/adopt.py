@@ -2,14 +2,14 @@
 
 The Go injector keeps nothing but the link's host name, as its alias in the pod.  So that is all
 that comes back of how the link was at home; otherwise it comes as it is found, without programs.
-A pod can write its alias: adopt only when an operator says so, for the time of a migration, and
-under a policy.
+A pod can write its alias, so that a link counts only if it is older than the pod; and adopt only
+when an operator says so, for the time of a migration, and under a policy.
 """
 
 from __future__ import annotations
 
-from cni_netdev.core.admission import admit_all
-from cni_netdev.core.errors import CannotApply, DeviceNotFound, NetdevError
+from cni_netdev.core.admission import admit_away
+from cni_netdev.core.errors import CannotApply, DeviceNotFound, KernelRefused, NetdevError
 from cni_netdev.core.holdings import held_by, holding, lent_for
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Lent, Snapshot
@@ -35,7 +35,8 @@ class Adopter:
     ) -> tuple[tuple[Lent, ...], tuple[str, ...]]:
         """The devices that are there, each to come home under the name in its alias.
 
-        Also a sentence for each request that cannot be adopted, and why.
+        Also a sentence for each request that cannot be adopted, and why.  Raises KernelRefused
+        when that cannot be told.
         """
         lent: list[Lent] = []
         notes = []
@@ -43,7 +44,9 @@ class Adopter:
             try:
                 each = self._lent(request)
                 _refuse_twice(each, lent)
-                admit_all((request,), (each.home,), policy, pod)
+                admit_away(request, each.home, policy, pod)
+            except KernelRefused:
+                raise  # a record of the others would keep this one from being adopted later
             except NetdevError as error:
                 notes.append(error.message)
             else:
@@ -82,6 +85,11 @@ class Adopter:
         if self._host.link(name=request.selector.value) is not None:
             raise CannotApply(
                 f"{request.selector.value!r} is the name of another link on the host by now"
+            )
+        if self._target.may_have_made(link):
+            raise CannotApply(
+                f"{request.where}: {link.name!r} is younger than its pod's network namespace, so "
+                "that the pod itself may have made it and given it its alias"
             )
 
 

@@ -119,6 +119,10 @@ def _list(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return read
 
 
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
 def _pair(second: type) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if not isinstance(value, list) or [type(each) for each in value] != [str, second]:
@@ -170,8 +174,10 @@ _SNAPSHOT = _shape(
     routes=_ROUTES,
     neighbours=_list(_shape(model.Neighbour)),
     sysctls=_TEXTS,
+    ethtool=_TEXTS,
     tcx=_NUMBERS,
     qdiscs=_list(_shape(model.Qdisc)),
+    forwarding=_optional(_list(_shape(model.Forwarding, attributes=_TEXTS))),
 )
 _LENT = _shape(
     model.Lent,

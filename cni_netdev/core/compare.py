@@ -59,16 +59,17 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             if each.cidr not in there
         ]
     if lent.routes:
-        routes = {_essence(leg) for each in pod.routes(ifindex) for leg in own_legs(each)}
+        routes = {essence(leg) for each in pod.routes(ifindex) for leg in own_legs(each)}
         found += [
             f"{name} has lost route {each.dst}" + (f" via {each.gateway}" if each.gateway else "")
             for each in lent.routes
-            if _essence(each) not in routes
+            if essence(each) not in routes
         ]
     return found
 
 
-def _essence(route: Route) -> tuple[object, ...]:
+def essence(route: Route) -> tuple[object, ...]:
+    """What makes a route another one to people: the kernel fills in the rest."""
     ipv6 = ":" in route.dst
     priority = route.priority or (IP6_RT_PRIO_USER if ipv6 else 0)
     return (route.dst, route.gateway, route.table, priority, route.prefsrc)

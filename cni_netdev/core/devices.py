@@ -132,7 +132,7 @@ class _Device(Object):
             found.append(self.take("address", lambda value: values.as_address(value, prefix)))
         elif self.has("prefix"):
             self.fault(".prefix", "belongs to an address, and there is none")
-        for number, each in enumerate(self.take_list("addresses", MOST_ADDRESSES)):
+        for number, each in enumerate(self.take_list("addresses", MOST_ADDRESSES - len(found))):
             found.append(self.convert(f".addresses[{number}]", each, values.as_cidr))
         addresses = [each for each in found if each is not None]
         for each in dict.fromkeys(each for each in addresses if addresses.count(each) > 1):

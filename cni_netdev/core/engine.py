@@ -16,7 +16,7 @@ from cni_netdev.core.compare import differences
 from cni_netdev.core.errors import (
     CannotApply,
     DeviceNotFound,
-    LockTimeout,
+    LinkChanged,
     NetdevError,
     NetnsError,
     RecordUnreadable,
@@ -32,28 +32,34 @@ from cni_netdev.core.holdings import (
     stacked_on,
 )
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple, contextmanager
-from cni_netdev.core.model import Owner, Record, Snapshot
 from cni_netdev.core.pinning import Pinning
-from cni_netdev.core.recover import Recoverer, lock_of
+from cni_netdev.core.recover import Recoverer, lock_of, owner_of
 from cni_netdev.core.restore import Release, Restorer, lock_of_link
+from cni_netdev.core.snapshots import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cni_netdev.core.compare import Told
-    from cni_netdev.core.model import DeviceRequest, Link
+    from cni_netdev.core.model import DeviceRequest, Link, Owner, Record
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Journal, Kernel, Key, Netns
+
+_CHANGE_TRIES = 5
 
 
 def _no_limit() -> None: ...
 
 
 class Attachment(NamedTuple):
-    """What an attach made.  notes: worth telling, such as a link that was there already."""
+    """What an attach made.  notes: worth telling, such as a link that was there already.
+
+    made: by this very call; else it stood already, by an equal one.
+    """
 
     record: Record
     notes: tuple[str, ...] = ()
+    made: bool = True
 
 
 class Injector:
@@ -89,10 +95,9 @@ class Injector:
         """
         with self._journal.lock(lock_of(owner.key)), self._pods(netns_path) as target:
             wanted, notes = self._wanted(owner, target, requests)
-            record = self._already(owner, target, wanted)
-            if record is None:
-                record = self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
-        return Attachment(record, (*notes, *self._in_passing(owner.key)))
+            stood = self._already(owner, target, wanted)
+            record = stood or self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
+        return Attachment(record, (*notes, *self._in_passing(owner.key)), made=stood is None)
 
     def _in_passing(self, key: Key) -> tuple[str, ...]:
         return () if self._resident else self._recoverer.others(besides=key)
@@ -147,9 +152,29 @@ class Injector:
         pod: Pod,
         in_time: Callable[[], None],
     ) -> Record:
+        """Tried again from the beginning when somebody changed a link before it moved."""
+        for attempt in range(_CHANGE_TRIES):
+            try:
+                return self._attach_once(owner, path, target, requests, policy, pod, in_time)
+            except LinkChanged:
+                if attempt == _CHANGE_TRIES - 1 or self._journal.has(owner.key):
+                    raise
+                in_time()
+        raise AssertionError("unreachable")
+
+    def _attach_once(
+        self,
+        owner: Owner,
+        path: str,
+        target: Netns,
+        requests: tuple[DeviceRequest, ...],
+        policy: Policy,
+        pod: Pod,
+        in_time: Callable[[], None],
+    ) -> Record:
         with ExitStack() as locks:
             links = self._locked(owner, requests, locks)
-            snapshots = tuple(self._snapshot(link) for link in links)
+            snapshots = tuple(take(self._kernel.host, link) for link in links)
             admit_all(requests, snapshots, policy, pod)
             devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, target)
@@ -163,7 +188,9 @@ class Injector:
                 record = record._replace(complete=True)
                 self._journal.write(record)
             except Exception as error:
-                self._roll_back(record, target, error)
+                # A link that was not touched is as others want it by now, not as we saw it.
+                touched = record._replace(devices=runner.touched)
+                self._roll_back(touched, target, error)
                 raise
         return record
 
@@ -211,7 +238,7 @@ class Injector:
             if above is not None:
                 raise held_by(f"what is stacked on {link.name}", above)
         if [link.identity for link in again] != [link.identity for link in links]:
-            raise LockTimeout("the links asked for changed while they were being locked")
+            raise LinkChanged("the links asked for changed while they were being locked")
         return again
 
     def _resolve_all(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> tuple[Link, ...]:
@@ -238,18 +265,6 @@ class Injector:
             if record is not None:
                 self._recoverer.if_dead(record)
 
-    def _snapshot(self, link: Link) -> Snapshot:
-        host, ifindex = self._kernel.host, link.identity.ifindex
-        return Snapshot(
-            link=link,
-            addresses=host.addresses(ifindex),
-            routes=host.routes(ifindex),
-            neighbours=host.neighbours(ifindex),
-            sysctls=host.sysctls(link.name),
-            tcx=host.tcx(ifindex),
-            qdiscs=host.qdiscs(ifindex),
-        )
-
     def adopt(
         self,
         owner: Owner,
@@ -261,7 +276,7 @@ class Injector:
         """Put on record what the Go injector lent to this pod; None when there is a record.
 
         Nothing moves.  notes: what is not there as the Go injector leaves it, or may not go.
-        Raises NetnsError, LockTimeout, StateError.
+        Raises NetnsError, KernelRefused, LockTimeout, StateError.
         """
         from cni_netdev.core.adopt import Adopter  # for a migration, not for every pod
 
@@ -285,10 +300,11 @@ class Injector:
         Never fails because of what a pod did: what cannot come back at once stays on record and
         is said in the release's notes.  Raises LockTimeout and StateError.
         """
-        release = self._detach(key) if self._journal.has(key) else None
+        known = self._journal.has(key)
+        release = self._detach(key) if known else self._recoverer.orphan(key)
         notes = self._in_passing(key)
         if release is None and notes:
-            release = Release(_owner_of(key), (), (), complete=True)
+            release = Release(owner_of(key), (), (), complete=True)
         return release._replace(notes=(*release.notes, *notes)) if release else None
 
     def _detach(self, key: Key) -> Release | None:
@@ -298,27 +314,29 @@ class Injector:
             except RecordUnreadable as error:
                 aside = self._journal.set_aside(key)
                 note = f"{error.message}; kept as {aside}"
-                return Release(_owner_of(key), (), (note,), complete=False)
+                return Release(owner_of(key), (), (note,), complete=False)
             return self._restorer.release(record) if record else None
 
     def reap(
         self, *, front: str, network: str, valid: frozenset[tuple[str, str]] | None
-    ) -> tuple[Release, ...]:
-        """Bring home what dead sandboxes hold, and what is not in ``valid``.
+    ) -> Iterator[Release]:
+        """Bring home what dead sandboxes hold, and what is not in ``valid``, as asked for.
 
         valid: (sandbox, ifname) of this network's attachments that stand; None: not known, and
-        then nothing is taken out of a live namespace.
+        then nothing is taken out of a live namespace.  Raises StateError, what cannot be swept
+        last.
         """
-        self._journal.sweep()
-        releases = []
         for record in self._journal.records():
             owner = record.owner
             ours = (owner.front, owner.network) == (front, network)
             if valid is not None and ours and (owner.sandbox, owner.ifname) not in valid:
-                releases.append(self._recoverer.anyway(record))
+                release = self._recoverer.anyway(record)
             else:
-                releases.append(self._recoverer.if_dead(record))
-        return tuple(release for release in releases if release is not None)
+                release = self._recoverer.if_dead(record)
+            if release is not None:
+                yield release
+        yield from self._recoverer.orphans()
+        self._journal.sweep()
 
     def recover(self, ended: frozenset[str] = frozenset()) -> tuple[Release, ...]:
         """Bring home whatever no living pod holds, and clear what killed processes left.
@@ -329,11 +347,15 @@ class Injector:
         return tuple(self.recoveries(ended))
 
     def recoveries(self, ended: frozenset[str] = frozenset()) -> Iterator[Release]:
-        """The same, one after the other as they are asked for: each may take its time."""
+        """The same, one after the other as they are asked for: each may take its time.
+
+        Raises StateError, what cannot be swept last.
+        """
         for record in self._journal.records():
             release = self._recoverer.if_dead(record, ended=record.owner.sandbox in ended)
             if release is not None:
                 yield release
+        yield from self._recoverer.orphans()
         self._journal.sweep()
 
     def repin(self, front: str) -> tuple[str, ...]:
@@ -344,6 +366,11 @@ class Injector:
         return self._pinning.repin(front)
 
     # --- looking -----------------------------------------------------------------------------
+
+    def unreadable(self) -> tuple[str, ...]:
+        """A sentence for each record that cannot be read; a device that is away may be in it."""
+        found = self._journal.unreadable()
+        return tuple(f"unreadable record {name}: {why}" for name, why in found)
 
     def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]:
         """The selectors of those requests that no complete attachment of the sandbox answers."""
@@ -393,8 +420,3 @@ class Injector:
             return "lent"
         resolve(self._kernel.host, request)
         return "host"
-
-
-def _owner_of(key: Key) -> Owner:
-    """As far as a key tells."""
-    return Owner("cni" if key[0] == "cni" else "nri", "", key[1], key[2])

@@ -9,6 +9,7 @@
     ├── CannotApply         the pod's side refuses: name taken, MTU out of range, route refused
     ├── KernelRefused       an errno that none of the above explains
     ├── LockTimeout         somebody else worked on the link for too long: try again
+    ├── LinkChanged         somebody else changed the link while it was being lent: try again
     ├── OutOfTime           the caller's time limit ran out; what was done is undone
     └── StateError          the state directory or a record in it cannot be used
         └── RecordUnreadable
@@ -104,6 +105,10 @@ class KernelRefused(NetdevError):
 
 class LockTimeout(NetdevError):
     """A lock was not had within its time limit."""
+
+
+class LinkChanged(NetdevError):
+    """Somebody outside of our locks changed or took a link between our look and its move."""
 
 
 class OutOfTime(NetdevError):

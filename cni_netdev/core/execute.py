@@ -6,14 +6,17 @@ import errno
 
 from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestError
 from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
     Altname,
     Change,
-    DeleteUpper,
     Master,
     Move,
     RemoveTcx,
     SetAddress,
+    SetEthtool,
+    SetForwarding,
+    SetKindData,
     SetNeighbour,
     SetQdisc,
     SetRoute,
@@ -54,6 +57,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.move(ifindex, target, before, after)
         case Change(_, before, after):
             here.change(ifindex, before, after)
+        case SetKindData(_, kind, before, after):
+            here.set_kind_data(ifindex, kind, before, after)
         case Master(_, _, after):
             here.set_master(ifindex, after)
         case Altname(_, name, present):
@@ -64,10 +69,14 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_route(ifindex, route, present=present, append=append)
         case SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
+        case SetForwarding(_, entry, present):
+            here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):
             here.set_qdisc(ifindex, qdisc, present=present)
         case Sysctl(link, key, _, after):
             here.set_sysctl(link, key, after)
+        case SetEthtool(link, key, _, after):
+            here.set_ethtool(link, key, after)
         case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
@@ -75,8 +84,6 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
                 here.attach_xdp(ifindex, mode, after)
         case RemoveTcx(_, attach, program):
             here.detach_tcx(ifindex, attach, program)
-        case DeleteUpper(_, upper, _):
-            here.delete_link(upper)
 
 
 class Runner:
@@ -85,6 +92,12 @@ class Runner:
     def __init__(self, host: Netns, pod: Netns) -> None:
         self._host = host
         self._pod = pod
+        self._touched: dict[int, Lent] = {}
+
+    @property
+    def touched(self) -> tuple[Lent, ...]:
+        """The devices that may not be as they were any more."""
+        return tuple(self._touched[position] for position in sorted(self._touched))
 
     def check(self, devices: tuple[Lent, ...]) -> tuple[frozenset[str], ...]:
         """Look before anything moves; returns the altnames that each device must leave behind.
@@ -131,20 +144,42 @@ class Runner:
     ) -> None:
         """Carry out an attach plan.  Raises CannotApply or KernelRefused at the first refusal.
 
+        Raises LinkChanged when a link is not as its snapshot has it when its turn comes.
         in_time: called before each step, to raise when there is no time for it.
         """
         there: dict[int, int] = {}
+        for lent in reversed(devices):
+            refuse_if_changed(self._host, lent.home)
         for position, step in steps:
             in_time()
             lent = devices[position]
+            if position not in self._touched:
+                self._touch(position, lent)
             ifindex = there.get(position, lent.home.link.identity.ifindex)
             here, target = (self._pod, self._host) if position in there else (self._host, self._pod)
             try:
                 perform(step, here, target, ifindex)
             except KernelRefused as error:
+                if isinstance(step, Move) and error.errno == errno.ENODEV:
+                    self._refuse_if_taken(position, lent)
                 raise _explained(error, lent) from error
             if isinstance(step, Move):
                 there[position] = self._arrived(lent)
+
+    def _touch(self, position: int, lent: Lent) -> None:
+        if self._touched:
+            refuse_if_changed(self._host, lent.home, alone=False)
+        self._touched[position] = lent
+
+    def _refuse_if_taken(self, position: int, lent: Lent) -> None:
+        """Raises LinkChanged when it is in neither namespace: whoever has it now may keep it.
+
+        A device that does not answer is also ENODEV, and may have moved.
+        """
+        identity = lent.home.link.identity
+        if self._host.find(identity) is None and self._pod.find(identity) is None:
+            del self._touched[position]
+            raise taken_away(lent.home.link)
 
     def _arrived(self, lent: Lent) -> int:
         """Its ifindex in the pod: the kernel renumbers silently when the old one is taken there."""

@@ -1,36 +1,34 @@
-"""The records of attachments, as files (ports.Journal).
+"""One state directory: the records of attachments, locks and pins (ports.Journal).
 
-    <state directory>/           0700, root's
-        records/<front>@<sandbox>@<ifname>.json
-        locks/<name>.lock        only while held
-        pins-<mount namespace>/<as records>    see pins
-
-A record is written beside its place and renamed into it, so that a reader sees the old one or the
-new one.  No fsync: the directory is a tmpfs and lives as long as the kernel state it describes;
-elsewhere the record's boot id tells.
+<state directory>/           0700, root's
+    records/<front>@<sandbox>@<ifname>.json     see recordfiles
+    locks/<name>.lock        only while held
+    pins-<mount namespace>/<as records>    see pins
 """
 
 from __future__ import annotations
 
 import os
 
-from cni_netdev.core import codec, locks
-from cni_netdev.core.errors import RecordUnreadable, StateError
+from cni_netdev.core import locks
+from cni_netdev.core.errors import LockTimeout, StateError
 from cni_netdev.core.lean import TYPE_CHECKING, contextmanager, suppress
 from cni_netdev.core.pins import Pins
+from cni_netdev.core.recordfiles import RecordFiles, cannot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from cni_netdev.core.model import Record
     from cni_netdev.core.ports import Key, Netns
 
 DEFAULT_DIRECTORY = "/run/cni-netdev"
-_SUFFIX, _TEMPORARY, _ASIDE = ".json", ".tmp", ".unreadable"
+_BETWEEN, _FRONTS = "@", ("cni", "nri")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _LONGEST_NAME = 240
 _LOCK_SECONDS = 10.0
+_MOUNT_NAMESPACE = "/proc/thread-self/ns/mnt"
 _OTHERS_MAY_WRITE = 0o022
 
 
@@ -38,135 +36,71 @@ class FileJournal:
     """Records, locks and pins of one state directory; made when first written."""
 
     def __init__(
-        self, directory: str = DEFAULT_DIRECTORY, lock_timeout: float = _LOCK_SECONDS
+        self,
+        directory: str = DEFAULT_DIRECTORY,
+        lock_timeout: float = _LOCK_SECONDS,
+        *,
+        resident: bool = False,
     ) -> None:
-        """lock_timeout: seconds that lock() waits."""
+        """lock_timeout: seconds that lock() waits.  resident: see recordfiles."""
         self._directory = directory.rstrip("/") or "/"
-        self._records = f"{self._directory}/records"
+        self._files = RecordFiles(
+            f"{self._directory}/records", lambda: self._make("records"), resident=resident
+        )
         # One place for each mount namespace: to remove a mount point or what looks like an
         # unused one here would unmount it in every other.
-        self._mount_namespace = os.stat("/proc/thread-self/ns/mnt").st_ino
+        try:
+            self._mount_namespace = os.stat(_MOUNT_NAMESPACE).st_ino
+        except OSError as error:
+            raise cannot("look at", _MOUNT_NAMESPACE, error) from error
         self._pins = Pins(f"{self._directory}/{_pins(self._mount_namespace)}")
         self._lock_timeout = lock_timeout
-        self._known: dict[str, tuple[tuple[int, int, int], Record]] = {}
 
     # --- records -----------------------------------------------------------------------------
 
     def has(self, key: Key) -> bool:
-        try:
-            return os.path.lexists(self._path(key))
-        except StateError:
-            return False  # a container id too long for a file never had one
+        return not _is_too_long(key) and self._files.has(_name(key))
 
     def read(self, key: Key) -> Record | None:
-        path = self._path(key)
-        try:
-            with open(path, encoding="utf-8", errors="strict") as file:
-                return codec.decode(file.read())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except UnicodeDecodeError as error:
-            raise RecordUnreadable(f"{path} is no text: {error.reason}") from None
-        except RecordUnreadable as error:
-            raise RecordUnreadable(f"{path}: {error.message}", error.details) from None
-        except OSError as error:
-            raise _cannot("read", path, error) from error
+        return self._files.read(_name(key))
 
     def write(self, record: Record) -> None:
-        path = self._path(record.owner.key)
-        self._make("records")
-        temporary = f"{path}.{os.getpid()}{_TEMPORARY}"
-        try:
-            _write_new(temporary, codec.encode(record).encode())
-            os.rename(temporary, path)
-        except OSError as error:
-            _unlink(temporary)
-            raise _cannot("write", path, error) from error
+        self._files.write(_name(record.owner.key), record)
 
     def forget(self, key: Key) -> None:
-        """The caller holds the attachment's lock, so that a temporary file is a dead writer's."""
-        path = self._path(key)
-        self._known.pop(os.path.basename(path), None)
-        unfinished = os.path.basename(path) + "."
-        try:
-            _unlink(path)
-            for name in self._names():
-                if name.startswith(unfinished) and name.endswith(_TEMPORARY):
-                    _unlink(f"{self._records}/{name}")
-        except OSError as error:
-            raise _cannot("remove", path, error) from error
+        self._files.forget(_name(key))
 
     def set_aside(self, key: Key) -> str | None:
-        path = self._path(key)
-        try:
-            os.rename(path, path + _ASIDE)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _cannot("rename", path, error) from error
-        return path + _ASIDE
+        return self._files.set_aside(_name(key))
 
     def records(self) -> tuple[Record, ...]:
-        return tuple(record for _, record in self._scan() if not isinstance(record, str))
+        return tuple(record for _, record in self._files.scan() if not isinstance(record, str))
 
     def unreadable(self) -> tuple[tuple[str, str], ...]:
-        return tuple((name, why) for name, why in self._scan() if isinstance(why, str))
+        return tuple((name, why) for name, why in self._files.scan() if isinstance(why, str))
 
-    def _scan(self) -> Iterator[tuple[str, Record | str]]:
-        """(file name, record or why it cannot be read)."""
-        names = self._names()
-        for gone in self._known.keys() - set(names):
-            del self._known[gone]  # forgotten by another process
-        for name in names:
-            if name.endswith(_ASIDE):
-                yield name, "set aside earlier"
-            if not name.endswith(_SUFFIX):
-                continue
-            try:
-                yield name, self._decoded(name)
-            except FileNotFoundError:
-                continue  # forgotten since it was listed
-            except RecordUnreadable as error:
-                yield name, error.message
-            except OSError as error:
-                raise _cannot("read", name, error) from error
-
-    def _decoded(self, name: str) -> Record:
-        """A record as its file has it now; decoded again only if the file is another one.
-
-        Every look for a link's holder goes through all records, and a written record is always a
-        new file.
-        """
-        with open(f"{self._records}/{name}", encoding="utf-8", errors="replace") as file:
-            found = os.fstat(file.fileno())
-            version = (found.st_ino, found.st_mtime_ns, found.st_size)
-            known = self._known.get(name)
-            if known is None or known[0] != version:
-                known = self._known[name] = (version, codec.decode(file.read()))
-        return known[1]
-
-    def _names(self) -> list[str]:
-        try:
-            return sorted(os.listdir(self._records))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise _cannot("list", self._records, error) from error
-
-    def sweep(self) -> None:
+    def orphans(self) -> tuple[Key, ...]:
         # Pins before records: a record stands before its pin is made.
         pins = self._pins.names()
-        for name in self._names():
-            if name.endswith(_TEMPORARY) and not _runs(name.split(".")[-2]):
-                _unlink(f"{self._records}/{name}")
-        kept = {name.removesuffix(_ASIDE).removesuffix(_SUFFIX) for name in self._names()}
-        for pin in pins:
-            if pin not in kept:
-                self._pins.drop(pin, self.lock("pins"))
-        try:
-            locks.sweep(f"{self._directory}/locks")
-        except OSError as error:
-            raise _cannot("sweep", f"{self._directory}/locks", error) from error
+        kept = self._files.names(self._files.listed())
+        keys = (_key(pin) for pin in pins if pin not in kept)
+        return tuple(key for key in keys if key)
+
+    def sweep(self) -> None:
+        from functools import partial  # not loaded for a pod
+
+        work: list[Callable[[], None]] = [
+            partial(_unlink, path) for path in self._files.left_by_the_dead(self._files.listed())
+        ]
+        work += [
+            partial(self._pins.drop, pin, self.lock("pins"))
+            for pin in self._pins.names()
+            if not _key(pin)  # nobody's
+        ]
+        work.append(partial(locks.sweep, f"{self._directory}/locks"))
+        troubles = [trouble for each in work if (trouble := _trouble(each))]
+        if troubles:
+            raise StateError("; ".join(troubles))
 
     # --- locks and pins ----------------------------------------------------------------------
 
@@ -177,7 +111,7 @@ class FileJournal:
         try:
             held = locks.acquire(path, self._lock_timeout if wait else 0)
         except OSError as error:
-            raise _cannot("lock", path, error) from error
+            raise cannot("lock", path, error) from error
         try:
             yield
         finally:
@@ -189,32 +123,29 @@ class FileJournal:
 
     def pin(self, key: Key, netns: Netns) -> None:
         opened: Any = netns  # what is really a namespace has a descriptor
-        self._pins.add(self._name(key), opened.fd, self.lock("pins"))
+        self._pins.add(_name(key), opened.fd, self.lock("pins"))
 
     def pinned(self, key: Key) -> str | None:
-        return self._pins.path(self._name(key))
+        return None if _is_too_long(key) else self._pins.path(_name(key))
 
     def pinned_elsewhere(self, key: Key, mount_namespace: int) -> bool:
         from cni_netdev.core import processes
 
         if mount_namespace in (0, self._mount_namespace):
             return False
-        return processes.mounted_in(mount_namespace, f"/{_pins(mount_namespace)}/{self._name(key)}")
+        pin = f"/{_pins(mount_namespace)}/{_name(key)}"
+        try:
+            return processes.mounted_in(mount_namespace, pin)
+        except OSError as error:
+            raise cannot("look through", "/proc", error) from error
 
     def unpin(self, key: Key) -> None:
-        self._pins.drop(self._name(key), self.lock("pins"))
+        self._pins.drop(_name(key), self.lock("pins"))
 
     # --- the directory -----------------------------------------------------------------------
 
     def probe(self) -> None:
-        self._make("records")
-        path = f"{self._records}/probe.{os.getpid()}{_TEMPORARY}"
-        try:
-            _write_new(path, b"")
-        except OSError as error:
-            raise _cannot("write", self._records, error) from error
-        finally:
-            _unlink(path)
+        self._files.probe()
 
     def _make(self, name: str) -> None:
         try:
@@ -229,20 +160,32 @@ class FileJournal:
                 raise StateError(f"state directory {self._directory} is no directory of its own")
             os.makedirs(f"{self._directory}/{name}", mode=0o700, exist_ok=True)
         except OSError as error:
-            raise _cannot("make", self._directory, error) from error
-
-    def _path(self, key: Key) -> str:
-        return f"{self._records}/{self._name(key)}{_SUFFIX}"
-
-    def _name(self, key: Key) -> str:
-        name = "@".join(_quoted(part) for part in key)
-        if len(name) > _LONGEST_NAME:
-            raise StateError(f"container id {key[1][:40]}... is too long for the name of a record")
-        return name
+            raise cannot("make", self._directory, error) from error
 
 
 def _pins(mount_namespace: int) -> str:
     return f"pins-{mount_namespace}"
+
+
+def _name(key: Key) -> str:
+    """Of an attachment's files.  Raises StateError."""
+    if _is_too_long(key):
+        raise StateError(f"container id {key[1][:40]}... is too long for the name of a record")
+    return _BETWEEN.join(_quoted(part) for part in key)
+
+
+def _is_too_long(key: Key) -> bool:
+    """For a file: an attachment with such a container id never was."""
+    return len(_BETWEEN.join(_quoted(part) for part in key)) > _LONGEST_NAME
+
+
+def _key(name: str) -> Key | None:
+    """The attachment whose name this is; None when it is nobody's."""
+    try:
+        front, sandbox, ifname = map(_unquoted, name.split(_BETWEEN))
+    except ValueError:
+        return None
+    return (front, sandbox, ifname) if front in _FRONTS else None
 
 
 def _quoted(text: str) -> str:
@@ -251,13 +194,11 @@ def _quoted(text: str) -> str:
     return "".join(chr(each) if chr(each) in _PLAIN else f"%{each:02X}" for each in encoded)
 
 
-def _write_new(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
+def _unquoted(text: str) -> str:
+    """Raises ValueError for what _quoted never gives."""
+    first, *rest = text.split("%")
+    coded = (bytes.fromhex(each[:2]) + each[2:].encode() for each in rest)
+    return (first.encode() + b"".join(coded)).decode(errors="surrogatepass")
 
 
 def _unlink(path: str) -> None:
@@ -265,11 +206,12 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _runs(pid: str) -> bool:
-    return os.path.exists(f"/proc/{pid}")
-
-
-def _cannot(verb: str, path: str, error: OSError) -> StateError:
-    return StateError(
-        f"cannot {verb} {path}: {error.strerror}", "the state directory must be root's and writable"
-    )
+def _trouble(work: Callable[[], None]) -> str:
+    """What keeps it from being done; empty when it is done."""
+    try:
+        work()
+    except OSError as error:
+        return cannot("clear", error.filename, error).message
+    except (StateError, LockTimeout) as error:
+        return error.message
+    return ""

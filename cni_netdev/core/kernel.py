@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 
 from cni_netdev.core import netns, qdisc, rtnl
-from cni_netdev.core.errors import KernelRefused, NetnsError
-from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
+from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, contextmanager
 from cni_netdev.core.model import AF_INET, AF_INET6
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
@@ -19,15 +19,18 @@ from cni_netdev.core.netlink import (
     NLM_F_DUMP,
     NLM_F_ECHO,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     Connection,
 )
 from cni_netdev.core.sysfs import SysView
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from cni_netdev.core.model import (
         Address,
+        Forwarding,
         Identity,
         Link,
         LinkSettings,
@@ -54,9 +57,21 @@ _NOT_LOCAL = (
     errno.EINVAL,
 )
 _RENAME_TRIES = 200
+_LOOPBACK_IFINDEX = 1  # in every namespace (net/loopback.h)
+_SCAN = "look through /proc for network namespaces"
 # The kernel takes a dead namespace apart in a worker of its own, in 7 to 40 ms when idle.
 _DEAD_NAMESPACE_SECONDS, _LOOK_AGAIN_SECONDS = 2.0, 0.02
+_MULTICAST = "/proc/thread-self/net/dev_mcast"
 _NEW = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """What the system refuses in the block, files too, is a KernelRefused."""
+    try:
+        yield
+    except OSError as error:
+        raise KernelRefused(what, error.errno or 0) from error
 
 
 class SystemNetns:
@@ -68,11 +83,17 @@ class SystemNetns:
         self._own = own
         with ExitStack() as on_error:
             on_error.callback(handle.close)
-            with netns.inside(handle.fd, needed=not own):
+            with self._inside():
                 self._rtnl = Connection()
                 on_error.callback(self._rtnl.close)
                 self._sysfs = SysView.of_current_namespace()
             on_error.pop_all()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        entered = netns.inside(self._handle.fd, needed=not self._own)
+        with _refusing("enter a network namespace"), entered:
+            yield
 
     @property
     def fd(self) -> int:
@@ -136,6 +157,18 @@ class SystemNetns:
         numbered = self._sysfs.by_inode(identity.inode)
         return self.link(ifindex=numbered) if numbered else None
 
+    def may_have_made(self, link: Link) -> bool:
+        if link.kind is None and link.identity.bus:
+            return False
+        # The namespace's first link, which can neither leave it nor be made anew.  What is made
+        # later has a greater inode in sysfs (fs/kernfs/dir.c, __kernfs_new_node), wherever it is.
+        loopback = self.link(ifindex=_LOOPBACK_IFINDEX)
+        return loopback is None or link.identity.inode > loopback.identity.inode
+
+    def holds(self, identity: Identity) -> bool:
+        on_bus = self._sysfs.by_bus(identity.bus) if identity.bus else ()
+        return bool(on_bus or self._sysfs.by_inode(identity.inode))
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)
 
@@ -167,6 +200,47 @@ class SystemNetns:
             found.extend(rtnl.neighbour_from(reply, ifindex) for reply in replies)
         return _present(found)
 
+    def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
+        from cni_netdev.core import forwarding
+
+        replies = self._list("MACs", forwarding.dump(ifindex), RTM_GETNEIGH, ifindex)
+        found = forwarding.entries(replies, ifindex)
+        if all(map(forwarding.is_always_joined, filter(forwarding.may_be_joined, found))):
+            by_hand: frozenset[str] = frozenset()
+        else:
+            with (
+                netns.inside(self._handle.fd, needed=not self._own),
+                open(_MULTICAST, encoding="utf-8", errors="surrogateescape") as table,
+            ):
+                by_hand = forwarding.set_by_hand(ifindex, table.read())
+        return tuple(
+            each
+            for each in found
+            if not forwarding.may_be_joined(each) or each.mac.replace(":", "") in by_hand
+        )
+
+    def overheard(self, link: Link) -> bool:
+        from cni_netdev.core import stacked
+
+        return stacked.overheard(self._rtnl, link)
+
+    def is_open(self, link: Link) -> bool:
+        from cni_netdev.core import tuntap
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            return tuntap.is_open(link.name, link)
+
+    def knows_others(self, home: Netns) -> bool:
+        from cni_netdev.core import stacked
+
+        return bool(stacked.further(self._rtnl, _descriptor(home)))
+
+    def delete_stacked(self, ifindex: int, home: Netns) -> tuple[str, ...]:
+        from cni_netdev.core import stacked
+
+        place = None if home.cookie == self.cookie else _descriptor(home)
+        return stacked.delete(self._rtnl, ifindex, place)
+
     def _list(self, what: str, query: Any, kind: int, ifindex: int) -> list[Any]:
         return self._rtnl.request(f"list {what} of ifindex {ifindex}", query, kind, NLM_F_DUMP)
 
@@ -196,13 +270,19 @@ class SystemNetns:
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
         from cni_netdev.core import sysctl
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             return sysctl.read(name)
+
+    def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
+        from cni_netdev.core import ethtool
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            return ethtool.read(name)
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         from cni_netdev.core import bpf
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             return bpf.tcx(ifindex)
 
     def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
@@ -222,14 +302,29 @@ class SystemNetns:
     # --- changing ----------------------------------------------------------------------------
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
-        if not isinstance(target, SystemNetns):
-            raise TypeError(f"{target!r} is no namespace of this machine")
-        message = rtnl.link_move(ifindex, target.fd, before, after)
+        message = rtnl.link_move(ifindex, _descriptor(target), before, after)
         self._send(f"move link {before.name} as {after.name}", message, RTM_NEWLINK)
 
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         message = rtnl.link_settings(ifindex, before, after)
         self._send(f"set {_differing(before, after)} of link {before.name}", message, RTM_NEWLINK)
+
+    def set_kind_data(self, ifindex: int, kind: str, before: str, after: str) -> None:
+        from cni_netdev.core import kinddata
+
+        if kind == "tun":  # whose kernel code takes no such message
+            self._set_tun(ifindex, before, after)
+            return
+        message = rtnl.kind_data(ifindex, kind, kinddata.change(kind, before, after))
+        self._send(f"set what only a {kind} has", message, RTM_NEWLINK)
+
+    def _set_tun(self, ifindex: int, before: str, after: str) -> None:
+        from cni_netdev.core import tuntap
+
+        link = self.link(ifindex=ifindex)
+        if link is not None and not link.settings.up:  # or its carrier would come and go
+            with netns.inside(self._handle.fd, needed=not self._own):
+                tuntap.restore(link.name, before, after)
 
     def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None:
         kind = RTM_NEWQDISC if present else RTM_DELQDISC
@@ -262,13 +357,29 @@ class SystemNetns:
     def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
         kind = RTM_NEWNEIGH if present else RTM_DELNEIGH
         what = f"{'add' if present else 'remove'} neighbour {neighbour.address}"
-        self._send(what, rtnl.neighbour(ifindex, neighbour), kind, _NEW if present else NLM_F_ACK)
+        # The kernel may have begun to look for its address by itself.
+        flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE if present else NLM_F_ACK
+        self._send(what, rtnl.neighbour(ifindex, neighbour), kind, flags)
+
+    def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
+        from cni_netdev.core import forwarding
+
+        kind = RTM_NEWNEIGH if present else RTM_DELNEIGH
+        flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND if present else NLM_F_ACK
+        what = f"{'add' if present else 'remove'} MAC {entry.mac}"
+        self._send(what, forwarding.change(ifindex, entry), kind, flags)
 
     def set_sysctl(self, name: str, key: str, value: str) -> None:
         from cni_netdev.core import sysctl
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             sysctl.write(name, key, value)
+
+    def set_ethtool(self, name: str, key: str, value: str) -> None:
+        from cni_netdev.core import ethtool
+
+        with netns.inside(self._handle.fd, needed=not self._own):
+            ethtool.write(name, key, value)
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf
@@ -280,7 +391,7 @@ class SystemNetns:
             if error.errno != errno.EBUSY:
                 raise
             # A program on a bpf_link: netlink may not touch it, bpf(2) may.
-            with netns.inside(self._handle.fd, needed=not self._own):
+            with self._inside():
                 bpf.detach_xdp_link(ifindex)
 
     def attach_xdp(self, ifindex: int, mode: str, program: int) -> None:
@@ -298,11 +409,8 @@ class SystemNetns:
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
         from cni_netdev.core import bpf
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             bpf.detach_tcx(ifindex, attach, program)
-
-    def delete_link(self, ifindex: int) -> None:
-        self._send(f"delete link with ifindex {ifindex}", rtnl.link_only(ifindex), RTM_DELLINK)
 
     def _send(self, what: str, message: Any, kind: int, flags: int = NLM_F_ACK) -> None:
         self._rtnl.request(what, message, kind, flags)
@@ -318,17 +426,21 @@ class SystemKernel:
     @property
     def host(self) -> SystemNetns:
         if self._host is None:
-            self._host = SystemNetns(netns.current(), own=True)
+            with _refusing("open the host's network namespace"):
+                handle = netns.current()
+            self._host = SystemNetns(handle, own=True)
         return self._host
 
     @property
     def initial_netns(self) -> bool:
-        return netns.is_initial(self.host.fd)
+        with _refusing("look for the initial network namespace"):
+            return netns.is_initial(self.host.fd)
 
     @property
     def boot_id(self) -> str:
         if not self._boot_id:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            path = "/proc/sys/kernel/random/boot_id"
+            with _refusing(f"read {path}"), open(path, encoding="ascii") as file:
                 self._boot_id = file.read().strip()
         return self._boot_id
 
@@ -336,13 +448,9 @@ class SystemKernel:
         return SystemNetns(netns.open_namespace(path), own=False)
 
     def cookie_at(self, path: str) -> int:
-        try:
-            handle = netns.open_namespace(path)
-        except NetnsError:
-            return 0
-        handle.close()
-        return handle.cookie
+        return netns.cookie_at(path)
 
+    @_refusing(_SCAN)
     def search(self, cookie: int) -> SystemNetns | None:
         from cni_netdev.core import processes
 
@@ -359,16 +467,29 @@ class SystemKernel:
             time.sleep(_LOOK_AGAIN_SECONDS)
         return link
 
-    def holder(self, identity: Identity) -> SystemNetns | None:
-        from cni_netdev.core import processes
+    @_refusing(_SCAN)
+    def holder(self, identity: Identity, *, thorough: bool = True) -> SystemNetns | None:
+        from cni_netdev.core import hidden, processes
 
-        for handle in processes.namespaces(mounted=True):
-            candidate = SystemNetns(handle, own=False)
-            if candidate.find(identity) is not None:
-                return candidate
-            candidate.close()
+        found = hidden.namespaces() if thorough else processes.namespaces(mounted=True)
+        for handle in found:
+            with ExitStack() as otherwise:
+                candidate = SystemNetns(handle, own=False)
+                otherwise.callback(candidate.close)
+                if candidate.holds(identity):
+                    otherwise.pop_all()
+                    return candidate
         return None
 
+    @_refusing(_SCAN)
+    def hunt(self, link: Link) -> tuple[str, ...]:
+        from cni_netdev.core import hidden
+
+        host = self.host
+        ifindex = link.identity.ifindex
+        return hidden.delete_stacked(ifindex, host.fd, lambda: host.overheard(link))
+
+    @_refusing(_SCAN)
     def occupancy(self, cookie: int) -> Occupancy:
         from cni_netdev.core import processes
 
@@ -378,6 +499,12 @@ class SystemKernel:
         if self._host is not None:
             self._host.close()
             self._host = None
+
+
+def _descriptor(namespace: Netns) -> int:
+    if not isinstance(namespace, SystemNetns):
+        raise TypeError(f"{namespace!r} is no namespace of this machine")
+    return namespace.fd
 
 
 def _present(values: Any) -> tuple[Any, ...]:

@@ -22,10 +22,19 @@ __all__ = ["TYPE_CHECKING", "ExitStack", "NamedTuple", "contextmanager", "suppre
 
 
 class _Generator:
-    """A generator with one yield, as a context manager."""
+    """A generator with one yield, as a context manager or around each call of a function."""
 
-    def __init__(self, generator: Any) -> None:
-        self._generator = generator
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._generator = make()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def around(*given: Any, **named: Any) -> Any:
+            with _Generator(self._make):
+                return function(*given, **named)
+
+        around.__name__, around.__doc__ = function.__name__, function.__doc__
+        return around
 
     def __enter__(self) -> Any:
         return next(self._generator)
@@ -45,7 +54,7 @@ class _Generator:
 
 
 def _contextmanager(function: Callable[..., Iterator[Any]]) -> Callable[..., _Generator]:
-    return lambda *given, **named: _Generator(function(*given, **named))
+    return lambda *given, **named: _Generator(lambda: function(*given, **named))
 
 
 class _Suppress:

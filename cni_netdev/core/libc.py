@@ -6,6 +6,7 @@ By ``_ctypes``, the C half of ``ctypes``: the other half costs 0.9 ms of each po
 from __future__ import annotations
 
 import _ctypes
+import errno
 import os
 
 from cni_netdev.core.lean import TYPE_CHECKING
@@ -13,6 +14,7 @@ from cni_netdev.core.lean import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+_NO_MEANS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 _C: Any = _ctypes
 _RTLD_LOCAL = 0
 
@@ -51,6 +53,15 @@ def address(made: Any) -> int:
     """Of such a buffer, for where a call takes a number."""
     number: int = _C.addressof(made)
     return number
+
+
+def raise_if_for_want_of_means(error: OSError) -> None:
+    """Raises the error again if it tells of the caller, not of what it wanted to look at.
+
+    Without descriptors or memory nothing is seen: nothing may be taken for absent then.
+    """
+    if error.errno in _NO_MEANS:
+        raise error
 
 
 def syscall(number: int, *arguments: object) -> int:

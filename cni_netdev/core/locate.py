@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from cni_netdev.core.model import Lent, Link, Record
     from cni_netdev.core.ports import Journal, Kernel, Netns
 
+_LOOKS_AGAIN = 5
+
 
 class Locator:
     """Looks for the links of one record; close() lets go of the namespaces that it opened."""
@@ -24,23 +26,41 @@ class Locator:
         self._sandbox = namespace
         self._searched = namespace is not None
         self._opened: list[Netns] = []
+        self._seen = False
 
     def close(self) -> None:
         for namespace in self._opened:
             namespace.close()
+
+    def nearby(self) -> Netns | None:
+        """The sandbox's namespace if it is open, or at its path or pin: without a scan."""
+        if self._sandbox is None and not self._searched:
+            self._keep(self._by_path())
+        return self._sandbox
 
     def find(self, lent: Lent) -> tuple[Netns, Link] | None:
         """The namespace and the link; None when it is lost.
 
         Raises NetdevError when it may be somewhere that cannot be seen from here.
         """
+        self._seen = False
         link = self._at_home(lent)
         if link is not None:
             return self._host, link
-        found = self._in_sandbox(lent) or self._anywhere(lent)
+        found = self._in_sandbox(lent) or self._anywhere(lent) or self._looked_again(lent)
         if found is None:
             self._refuse_to_call_it_lost(lent)
         return found
+
+    def _looked_again(self, lent: Lent) -> tuple[Netns, Link] | None:
+        """For a pod that moves it to and fro all the time: always to where we have just looked."""
+        for _ in range(_LOOKS_AGAIN):
+            found = self._in_sandbox(lent) or self._held(lent, thorough=False)
+            if found is not None:
+                return found
+        if self._seen:
+            raise NetdevError("it is moved from namespace to namespace all the time")
+        return None
 
     def _at_home(self, lent: Lent) -> Link | None:
         """Without a scan: as it was numbered, or by its name."""
@@ -55,8 +75,7 @@ class Locator:
 
     def _in_sandbox(self, lent: Lent) -> tuple[Netns, Link] | None:
         namespace = self._namespace()
-        link = namespace.find(lent.home.link.identity) if namespace else None
-        return (namespace, link) if namespace and link else None
+        return self._caught(namespace, lent) if namespace else None
 
     def _anywhere(self, lent: Lent) -> tuple[Netns, Link] | None:
         identity = lent.home.link.identity
@@ -65,23 +84,48 @@ class Locator:
             link = self._kernel.await_hardware(identity)
         if link is not None:
             return self._host, link
-        holder = None if self._claimed(lent) else self._kernel.holder(identity)
+        return self._held(lent, thorough=True)
+
+    def _held(self, lent: Lent, *, thorough: bool) -> tuple[Netns, Link] | None:
+        if self._claimed(lent):
+            return None
+        identity = lent.home.link.identity
+        holder = self._kernel.holder(identity, thorough=thorough)
         if holder is None:
             return None
+        self._seen = True
         self._opened.append(holder)
-        link = holder.find(identity)
-        return (holder, link) if link else None
+        return self._caught(holder, lent)
+
+    def _caught(self, namespace: Netns, lent: Lent) -> tuple[Netns, Link] | None:
+        identity = lent.home.link.identity
+        link = namespace.find(identity)
+        if link is None:
+            self._seen = self._seen or namespace.holds(identity)
+            return None
+        return namespace, link
 
     def _refuse_to_call_it_lost(self, lent: Lent) -> None:
         bus = lent.home.link.identity.bus
         if bus and self._host.has_bus(bus):
             raise NetdevError(f"device {bus} is there, but its link is in no namespace seen here")
+        if self._has_its_peer(lent.home.link):
+            raise NetdevError(
+                "its other end is there, so it is in a namespace that is not seen here"
+            )
         pinned_in = self._record.pinned_in
         if self._journal.pinned_elsewhere(self._record.owner.key, pinned_in):
             raise NetdevError(
                 f"its namespace is pinned in mount namespace {pinned_in}, the runtime's: "
                 "run this there"
             )
+
+    def _has_its_peer(self, link: Link) -> bool:
+        """Whether the other end of a veth is on the host and has its peer elsewhere, as before."""
+        if link.kind != "veth" or link.lower_elsewhere or not link.lower:
+            return False
+        peer = self._host.link(ifindex=link.lower)
+        return peer is not None and peer.kind == "veth" and peer.lower_elsewhere
 
     def _claimed(self, lent: Lent) -> bool:
         """Whether a later attachment holds the link by right."""
@@ -96,18 +140,23 @@ class Locator:
     def _namespace(self) -> Netns | None:
         """The sandbox's namespace: by its path, by our pin, by the processes in it."""
         if not self._searched:
-            self._searched = True
-            self._sandbox = self._open_namespace()
-            if self._sandbox is not None:
-                self._opened.append(self._sandbox)
+            self._keep(self._by_path() or self._kernel.search(self._record.netns.cookie))
+            self._searched = True  # only now: a search that failed says nothing of the next link
         return self._sandbox
 
-    def _open_namespace(self) -> Netns | None:
+    def _keep(self, sandbox: Netns | None) -> None:
+        if sandbox is not None:
+            self._sandbox, self._searched = sandbox, True
+            self._opened.append(sandbox)
+
+    def _by_path(self) -> Netns | None:
         wanted = self._record.netns
         for path in (wanted.path, self._journal.pinned(self._record.owner.key)):
             if path is not None and self._kernel.cookie_at(path) == wanted.cookie:
                 try:
                     return self._kernel.open(path)
                 except NetnsError:
+                    if self._kernel.cookie_at(path) == wanted.cookie:
+                        raise
                     continue  # it went away since; the next way may still do
-        return self._kernel.search(wanted.cookie)
+        return None

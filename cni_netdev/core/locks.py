@@ -28,27 +28,38 @@ def acquire(path: str, limit: float) -> int:
 
 
 def release(path: str, fd: int) -> None:
-    """Give up a lock and remove its file."""
+    """Give up a lock and remove its file.  Never fails: a file that stays holds nobody up."""
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass  # the state directory was taken away below us
+        with suppress(OSError):
+            os.unlink(path)
     finally:
         os.close(fd)
 
 
 def sweep(directory: str) -> None:
-    """Remove the files that killed holders left; those in use stay."""
+    """Remove the files that killed holders left; those in use stay.
+
+    Raises the first OSError, when every file had its turn.
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return
+    failed = []
     for name in names:
         path = f"{directory}/{name}"
         try:
-            release(path, acquire(path, 0))
-        except LockTimeout:
+            held = acquire(path, 0)
+            try:
+                os.unlink(path)
+            finally:
+                os.close(held)
+        except (LockTimeout, FileNotFoundError):
             continue
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _acquire(path: str, deadline: float) -> int:
@@ -83,7 +94,7 @@ def _try(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+        if error.errno != errno.EWOULDBLOCK:
             raise
         return False
     return True

@@ -149,6 +149,22 @@ class Neighbour(NamedTuple):
     flags: int
 
 
+class Forwarding(NamedTuple):
+    """An entry of a link's own table of MACs (linux/neighbour.h).
+
+    attributes: (NDA name, the kernel's bytes in hexadecimal).
+    """
+
+    state: int
+    flags: int
+    attributes: tuple[tuple[str, str], ...]
+
+    @property
+    def mac(self) -> str:
+        digits = dict(self.attributes).get("NDA_LLADDR", "")
+        return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
 class Qdisc(NamedTuple):
     """A queueing discipline that somebody set; options: the kernel's bytes, in hexadecimal."""
 
@@ -188,6 +204,7 @@ class LinkSettings(NamedTuple):
 
     flags: only the bits of SETTABLE_FLAGS.  alias: "" for none.  sizes: (IFLA name, bytes or
     segments) pairs of the GSO and GRO limits.  mac is None for links without an address.
+    token: the IPv6 address whose end is that of those made by router advertisements, "" for none.
     """
 
     name: str
@@ -200,7 +217,9 @@ class LinkSettings(NamedTuple):
     sizes: tuple[tuple[str, int], ...] = ()
     broadcast: str | None = None
     linkmode: int = 0
+    protodown_reason: int = 0
     protodown: int = 0
+    token: str = ""
 
     @property
     def up(self) -> bool:
@@ -212,8 +231,11 @@ class Link(NamedTuple):
 
     kind: IFLA_INFO_KIND (``veth``), None for hardware.  max_mtu 0: no limit.
     master, lower: ifindex or 0; lower_elsewhere: the lower link is in another namespace.
-    immutable: the kernel refuses to move it.  xdp: (mode, program id) with mode skb, drv or hw.
+    immutable: the kernel refuses to move it.  ethernet: its hardware type (ARPHRD_ETHER).
+    xdp: (mode, program id) with mode skb, drv or hw.
     uppers: names of the links on top of it in its own namespace (masters included).
+    data: what only its kind has; see kinddata.  opened: a TUN or TAP link looks as if a process
+    has it open; True where that was not asked.
     """
 
     identity: Identity
@@ -228,8 +250,11 @@ class Link(NamedTuple):
     lower_elsewhere: bool = False
     immutable: bool = False
     loopback: bool = False
+    ethernet: bool = False
     xdp: tuple[tuple[str, int], ...] = ()
     uppers: tuple[str, ...] = ()
+    data: str = ""
+    opened: bool = True
 
     @property
     def name(self) -> str:
@@ -246,6 +271,9 @@ class Snapshot(NamedTuple):
 
     sysctls: (path below /proc/sys/net with the link's name left out, value), as
     ``("ipv4/conf/rp_filter", "1")``.  tcx: ((attach type, program id), ...).
+    forwarding: None when that was not looked at.  ethtool: (what, bytes in hexadecimal); see there.
+    quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
+    comes home was planted.
     """
 
     link: Link
@@ -255,6 +283,9 @@ class Snapshot(NamedTuple):
     sysctls: tuple[tuple[str, str], ...] = ()
     tcx: tuple[tuple[str, int], ...] = ()
     qdiscs: tuple[Qdisc, ...] = ()
+    forwarding: tuple[Forwarding, ...] | None = None
+    ethtool: tuple[tuple[str, str], ...] = ()
+    quiet: bool = False
 
 
 class Owner(NamedTuple):

@@ -13,7 +13,7 @@ import _socket as socket
 import struct
 
 from cni_netdev.core.errors import KernelRefused
-from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +22,7 @@ NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_ECHO = 0x8
 NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_APPEND = 0x800
@@ -45,11 +46,14 @@ class Connection:
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+            with ExitStack() as on_error:
+                self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+                on_error.callback(self._socket.close)
+                for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+                    self._socket.setsockopt(_SOL_NETLINK, option, 1)
+                on_error.pop_all()
         except OSError as error:
             raise KernelRefused("open a netlink socket", error.errno or 0) from error
-        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
 
     def close(self) -> None:

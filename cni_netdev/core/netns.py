@@ -24,7 +24,18 @@ _SO_NETNS_COOKIE = 71
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 # The inode of the initial namespace since Linux 6.18 (PROC_NET_INIT_INO, uapi/linux/nsfs.h).
 _INITIAL_INODE = 0xEFFFFFF9
+_RETURN_TRIES = 3  # setns(2) needs memory
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+# What opening a path, and asking what is there, answers when that is no namespace.
+_NO_NAMESPACE = (errno.ENOTTY, errno.EINVAL)
+_NOTHING_THERE = (
+    *_NO_NAMESPACE,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENAMETOOLONG,
+)
 
 
 class Handle(NamedTuple):
@@ -38,12 +49,29 @@ class Handle(NamedTuple):
 
 
 def current() -> Handle:
-    """The calling thread's namespace."""
-    return Handle(os.open(OWN, _OPEN_FLAGS), _own_cookie())
+    """The calling thread's namespace.  Raises OSError."""
+    cookie = _own_cookie()
+    return Handle(os.open(OWN, _OPEN_FLAGS), cookie)
+
+
+def cookie_at(path: str) -> int:
+    """The cookie of the namespace at a path; 0 when none is there.
+
+    Raises NetnsError when that cannot be told: what cannot be seen is not gone.
+    """
+    try:
+        handle = open_namespace(path)
+    except NetnsError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _NOTHING_THERE:
+            raise
+        return 0
+    handle.close()
+    return handle.cookie
 
 
 def open_namespace(path: str) -> Handle:
-    """The namespace at a path.  Raises NetnsError when there is none."""
+    """The namespace at a path.  Raises NetnsError when there is none, or it cannot be opened."""
     import fcntl
 
     try:
@@ -60,7 +88,8 @@ def open_namespace(path: str) -> Handle:
         cookie = cookie_of(fd) if kind == CLONE_NEWNET else 0
     except OSError as error:
         os.close(fd)
-        raise NetnsError(f"{path!r} is no network namespace: {error.strerror}") from error
+        trouble = "is no network namespace" if error.errno in _NO_NAMESPACE else "cannot be entered"
+        raise NetnsError(f"{path!r} {trouble}: {error.strerror}") from error
     if not cookie:
         os.close(fd)
         raise NetnsError(f"{path!r} is a namespace of another type, not a network namespace")
@@ -98,13 +127,21 @@ def inside(fd: int, *, needed: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            try:
-                libc.setns(home, CLONE_NEWNET)
-            except OSError as error:
-                os.write(2, f"cni-netdev: no way back from a namespace: {error}\n".encode())
-                os._exit(70)
+            _return(home)
     finally:
         os.close(home)
+
+
+def _return(home: int) -> None:
+    for attempt in range(_RETURN_TRIES):
+        try:
+            libc.setns(home, CLONE_NEWNET)
+        except OSError as error:
+            if attempt == _RETURN_TRIES - 1:
+                os.write(2, f"cni-netdev: no way back from a namespace: {error}\n".encode())
+                os._exit(70)
+        else:
+            return
 
 
 def is_initial(fd: int) -> bool:

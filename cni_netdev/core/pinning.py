@@ -54,8 +54,8 @@ class Pinning:
         try:
             self.pin(record, target)
         except StateError:
-            self._journal.forget(record.owner.key)
             self._journal.unpin(record.owner.key)
+            self._journal.forget(record.owner.key)
             raise
 
     def repin(self, front: str) -> tuple[str, ...]:

@@ -31,15 +31,19 @@ class Pins:
         path = f"{self._directory}/{name}"
         try:
             pinned = os.stat(path).st_dev != os.stat(self._directory).st_dev
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise _state_error(f"look for the pin at {path}", error) from error
         return path if pinned else None
 
     def names(self) -> list[str]:
         try:
             return sorted(os.listdir(self._directory))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise _state_error(f"list the pins in {self._directory}", error) from error
 
     def add(self, name: str, fd: int, lock: AbstractContextManager[None]) -> None:
         """Pin the namespace open at ``fd``; a pin of another one under this name is replaced."""
@@ -59,17 +63,16 @@ class Pins:
     def drop(self, name: str, lock: AbstractContextManager[None]) -> None:
         """Let a namespace go; nothing happens when there is no such pin."""
         path = f"{self._directory}/{name}"
-        if not os.path.exists(self._directory):
-            return
         try:
+            os.stat(self._directory)  # without a directory not even a lock is needed
             with lock:
                 if self.path(name):
                     libc.umount(path, _MNT_DETACH)
                 if os.path.lexists(path):
                     os.unlink(path)
                 self._unmount_if_empty()
-        except FileNotFoundError:
-            return  # somebody else dropped the last one in the same moment
+        except (FileNotFoundError, NotADirectoryError):
+            return  # there is none, or somebody else dropped the last one in the same moment
         except OSError as error:
             raise _state_error(f"drop the pin at {path}", error) from error
 
@@ -82,10 +85,10 @@ class Pins:
 
     def _mount(self) -> None:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        if self._mounted():
-            return
-        flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-        libc.mount("cni-netdev-pins", self._directory, "tmpfs", flags, "mode=0700,size=1m")
+        if not self._mounted():
+            flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+            libc.mount("cni-netdev-pins", self._directory, "tmpfs", flags, "mode=0700,size=1m")
+        # Each time: whoever mounted it may have died before it was private.
         libc.mount("", self._directory, None, _MS_PRIVATE)
 
     def _mounted(self) -> bool:

@@ -13,6 +13,7 @@ move).
 
 from __future__ import annotations
 
+from cni_netdev.core import kinddata
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import (
     AF_INET,
@@ -27,11 +28,13 @@ from cni_netdev.core.model import (
 from cni_netdev.core.steps import (
     Altname,
     Change,
-    DeleteUpper,
     Master,
     Move,
     RemoveTcx,
     SetAddress,
+    SetEthtool,
+    SetForwarding,
+    SetKindData,
     SetNeighbour,
     SetQdisc,
     SetRoute,
@@ -173,19 +176,18 @@ def _in_order(addresses: tuple[Address, ...]) -> list[Address]:
 # --- the way back ----------------------------------------------------------------------------
 
 
-def leave_pod(
-    lent: Lent, seen: Link, uppers: tuple[Link, ...], name: str, taken: frozenset[str]
-) -> list[Step]:
-    """From the pod to the host, under ``name``, down, without what the pod hung on it.
+def leave_pod(lent: Lent, seen: Link, name: str, taken: frozenset[str]) -> list[Step]:
+    """From the pod to the host, under ``name``, down, without the altnames that the pod planted.
 
-    seen: the link as it is in the pod.  taken: those of the link's altnames that the host uses.
+    seen: the link as it is in the pod.  taken: those of its altnames at home that the host uses.
     """
-    steps: list[Step] = [DeleteUpper("pod", upper.identity.ifindex, upper.name) for upper in uppers]
     unwanted = [each for each in seen.altnames if each not in lent.home.link.altnames]
     clashing = [each for each in seen.altnames if each in taken or each == name]
-    steps.extend(Altname("pod", each, False) for each in dict.fromkeys([*unwanted, *clashing]))
+    dropped = dict.fromkeys([*unwanted, *clashing])
+    steps: list[Step] = [Altname("pod", each, False) for each in dropped]
     home = lent.home.link.settings
-    out = Move("host", home._replace(name=name, flags=home.flags & ~IFF_UP), seen.settings)
+    arriving = home._replace(name=name, flags=home.flags & ~IFF_UP, token=seen.settings.token)
+    out = Move("host", arriving, seen.settings)
     steps.append(out.inverse())
     return steps
 
@@ -218,11 +220,15 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
-    parked = wanted._replace(flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP)
+    parked = wanted._replace(
+        flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP, token=present.token
+    )
     if parked != present:
         steps.append(Change("host", present, parked))
+    steps.extend(_kind_data(home, now))
     steps.extend(_programs(home, now))
     steps.extend(_sysctls(home, now, name))
+    steps.extend(_ethtool(home, now, name))
     if wanted != parked:
         steps.append(Change("host", parked, wanted))
     steps.extend(SetQdisc("host", each, True) for each in home.qdiscs if each not in now.qdiscs)
@@ -249,6 +255,13 @@ def _down(settings: LinkSettings) -> LinkSettings:
     return settings._replace(flags=settings.flags & ~IFF_UP)
 
 
+def _kind_data(home: Snapshot, now: Snapshot) -> list[Step]:
+    kind, wanted, present = home.link.kind or "", home.link.data, now.link.data
+    if not wanted or not kinddata.changed(kind, present, wanted):
+        return []
+    return [SetKindData("host", kind, present, wanted)]
+
+
 def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
     steps: list[Step] = []
     had, has = dict(home.link.xdp), dict(now.link.xdp)
@@ -271,17 +284,54 @@ def _sysctls(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     return [Sysctl(name, key, has.get(key, ""), value) for key, value in differing]
 
 
+def _ethtool(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
+    has = dict(now.ethtool)
+    return [
+        SetEthtool(name, key, has[key], value)
+        for key, value in home.ethtool
+        if has.get(key, value) != value
+    ]
+
+
 def _contents(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     old = home.link.name
-    wanted = tuple(_relabelled(each, old, name) for each in home.addresses)
+    wanted = _in_order(tuple(_relabelled(each, old, name) for each in home.addresses))
     there = {_place_of(each) for each in now.addresses}
-    missing = tuple(each for each in wanted if _place_of(each) not in there)
-    steps: list[Step] = [SetAddress("host", each, True) for each in _in_order(missing)]
+    missing = [each for each in wanted if _place_of(each) not in there]
+    late = _behind(missing, wanted)
+    steps: list[Step] = [SetAddress("host", each, False) for each in reversed(late)]
+    steps.extend(SetAddress("host", each, True) for each in wanted if each in (*missing, *late))
+    if late:  # the kernel takes routes away with an address
+        now = now._replace(routes=())
     steps.extend(_routes(home, now))
     steps.extend(
         SetNeighbour("host", each, True) for each in home.neighbours if each not in now.neighbours
     )
+    steps.extend(_forwarding(home, now))
     return steps
+
+
+def _forwarding(home: Snapshot, now: Snapshot) -> list[Step]:
+    if home.forwarding is None or now.forwarding is None:
+        return []
+    planted = [each for each in now.forwarding if each not in home.forwarding]
+    missing = [each for each in home.forwarding if each not in now.forwarding]
+    return [
+        *(SetForwarding("host", each, False) for each in planted),
+        *(SetForwarding("host", each, True) for each in missing),
+    ]
+
+
+def _behind(missing: list[Address], wanted: list[Address]) -> list[Address]:
+    """Those that are there and were added after a missing one of their kind: out of order."""
+    behind = []
+    kinds = set()
+    for each in wanted:
+        if each in missing:
+            kinds.add((each.family, each.scope))
+        elif (each.family, each.scope) in kinds:
+            behind.append(each)
+    return behind
 
 
 def _place_of(address: Address) -> tuple[str, int, str | None]:

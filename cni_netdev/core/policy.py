@@ -2,36 +2,31 @@
 
 Three layers, the first that speaks decides:
 always refused     links that the kernel cannot move, and lo
-guards             links that the node needs; they bind every source, and only an allow rule with
-                   the link's very name lifts them
+guards             links that the node or other pods need; they bind every source, and only an
+                   allow rule with the link's very name lifts them
 rules              in order, for what tenants and runtimes ask; the operator's own ``devices`` are
                    not bound by them.  No rule matches: ``default``, which is allow.
 
     {"default": "deny",
      "rules": [{"allow": {"names": ["enp*"], "namespaces": ["hpc-*"]}}, {"deny": {...}}]}
 
-All keys of a rule must match, each by any of its globs (fnmatch(3)); ``names`` cover altnames,
-``kinds`` has ``physical`` for hardware.  What is not known of a pod (its namespace without
-Kubernetes, its labels in CNI) lets no allow rule match and every deny rule: fail closed.
+All keys of a rule must match, each by any of its globs (``*``, ``?`` and ``[``); ``names`` cover
+altnames, ``kinds`` has ``physical`` for hardware.  What is not known of a pod (its namespace
+without Kubernetes, its labels in CNI) lets no allow rule match and every deny rule: fail closed.
 """
 
 from __future__ import annotations
 
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.guards import always_refused, guard
 from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
+from cni_netdev.core.values import nearest, shown
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Link, Snapshot, Source
 
 _GLOB_KEYS = ("names", "drivers", "kinds", "pci", "namespaces")
-_DEFAULT_ROUTES = frozenset(("0.0.0.0/0", "::/0"))
-# Before 6.15 the kernel does not say so; these it has always tied (NETIF_F_NETNS_LOCAL).
-_TIED = frozenset(("bridge", "bond", "team", "vrf", "openvswitch", "batadv", "hsr"))
-_WITH_FILTERS = frozenset(("clsact", "ingress"))
-_WITH_CLASSES = frozenset(
-    ("htb", "hfsc", "prio", "drr", "ets", "qfq", "cbq", "mqprio", "taprio", "multiq")
-)
-_UNICAST = 1
+_MAGIC = frozenset("*?[")
 _MOST_RULES = 1024
 
 
@@ -82,7 +77,7 @@ def parse_policy(value: object, where: str = "policy") -> Policy:
     _unknown(value, ("default", "rules"), where, faults)
     default = value.get("default", "allow")
     if default not in ("allow", "deny"):
-        faults.append(Fault(f"{where}.default", f"{default!r} is neither allow nor deny"))
+        faults.append(Fault(f"{where}.default", f"{shown(default)} is neither allow nor deny"))
     listed = value.get("rules", [])
     if not isinstance(listed, list) or len(listed) > _MOST_RULES:
         faults.append(Fault(f"{where}.rules", f"must be a list of at most {_MOST_RULES} rules"))
@@ -116,13 +111,15 @@ def _rule(value: object, where: str, faults: list[Fault]) -> Rule | None:
 def _unknown(
     value: dict[str, object], known: tuple[str, ...], where: str, faults: list[Fault]
 ) -> None:
-    from cni_netdev.core.values import nearest
-
     faults.extend(
-        Fault(f"{where}.{key}", f"unknown key{nearest(str(key), known)}")
+        Fault(_below(where, key), f"unknown key{nearest(str(key), known)}")
         for key in value
         if key not in known
     )
+
+
+def _below(where: str, key: object) -> str:
+    return f"{where}.{shown(str(key))[1:-1]}"
 
 
 def _globs(value: object, where: str, faults: list[Fault]) -> tuple[str, ...]:
@@ -143,83 +140,83 @@ def _labels(value: object, where: str, faults: list[Fault]) -> tuple[tuple[str, 
     for key, each in value.items():
         reason = _bad_glob(each)
         if reason:
-            faults.append(Fault(f"{where}.{key}", reason))
+            faults.append(Fault(_below(where, key), reason))
     return tuple((key, each) for key, each in value.items() if isinstance(each, str))
 
 
 def _bad_glob(glob: object) -> str:
     if not isinstance(glob, str) or not glob:
-        return f"{glob!r} is no glob: it must be a string that is not empty"
+        return f"{shown(glob)} is no glob: it must be a string that is not empty"
+    if "\\" in glob:
+        return f"{shown(glob)} has a backslash, which escapes nothing: write [*] for a *"
     rest = glob
     while "[" in rest:
         _, _, rest = rest.partition("[")
-        body, closed, rest = rest.removeprefix("!").removeprefix("]").partition("]")
+        rest = rest.removeprefix("!")
+        first, rest = rest[:1], rest[1:]  # a ] that comes first is one of the set
+        others, closed, rest = rest.partition("]")
         if not closed:
-            return f"{glob!r} has a [ that nothing closes"
-        del body
+            return f"{shown(glob)} has a [ that nothing closes"
+        if _has_empty_range(first + others):
+            return f"{shown(glob)} has a range that goes backwards"
     return ""
+
+
+def _has_empty_range(members: str) -> bool:
+    at = 0
+    while at + 2 < len(members):
+        is_range = members[at + 1] == "-"
+        if is_range and members[at] > members[at + 2]:
+            return True
+        at += 3 if is_range else 1
+    return False
 
 
 # --- deciding --------------------------------------------------------------------------------
 
 
-def admit(snapshot: Snapshot, source: Source, pod: Pod, policy: Policy) -> Verdict:
-    """Whether the link may go to the pod; of the snapshot, routes and qdiscs count too."""
+def admit(
+    snapshot: Snapshot,
+    source: Source,
+    pod: Pod,
+    policy: Policy,
+    *,
+    overheard: bool = False,
+) -> Verdict:
+    """Whether the link may go to the pod.  overheard: as ports.Netns has it."""
     link = snapshot.link
-    refused = _always_refused(link)
+    refused = always_refused(link)
     if refused:
         return Verdict(allowed=False, reason=refused)
-    first = _first_match(link, pod, policy)
-    guard = _guard(snapshot)
-    if guard:
+    lifted, why = "", guard(snapshot, overheard=overheard)
+    if why:
         lifting = _lifting_rule(link, pod, policy)
         if lifting is None:
-            hint = f"only an allow rule with the very name {link.name!r} lifts this"
-            return Verdict(allowed=False, reason=f"{guard}; {hint}")
-        first = first or lifting
+            hint = f"only an allow rule with the very name {shown(link.name)} lifts this"
+            return Verdict(allowed=False, reason=f"{why}; {hint}")
+        lifted = f"; {lifting.where} lifts the guard: {why}"
     if source == "config":
-        return Verdict(allowed=True, reason="asked for by the node's own configuration")
-    if first is not None:
-        return Verdict(first.allow, f"{first.where} ({'allow' if first.allow else 'deny'})")
-    word = "allow" if policy.default_allow else "deny"
-    return Verdict(policy.default_allow, f"{policy.where}.default ({word})")
-
-
-def _always_refused(link: Link) -> str:
-    if link.loopback:
-        return "it is the loopback link, which cannot move"
-    if link.immutable or link.kind in _TIED:
-        kind = f" of kind {link.kind}" if link.kind else ""
-        return f"the kernel ties a link{kind} to its namespace"
-    return ""
-
-
-def _guard(snapshot: Snapshot) -> str:
-    """Why the node needs the link where it is; empty when it does not."""
-    link, kinds = snapshot.link, {each.kind for each in snapshot.qdiscs}
-    default = (each.dst in _DEFAULT_ROUTES and each.type == _UNICAST for each in snapshot.routes)
-    paired = link.kind == "veth" and link.lower_elsewhere
-    reasons = (
-        (any(default), "it carries a default route of the node"),
-        (bool(link.master), "it is a port of a bridge, bond or switch"),
-        (bool(link.uppers), f"other links are stacked on it: {', '.join(link.uppers)}"),
-        (paired, "its other end is in another namespace, most likely a pod's"),
-        (bool(kinds & _WITH_FILTERS), "it has tc filters of the host, which a move would drop"),
-        (bool(kinds & _WITH_CLASSES), "it has a qdisc with classes, which a move would drop"),
-    )
-    return next((reason for holds, reason in reasons if holds), "")
+        return Verdict(True, f"asked for by the node's own configuration{lifted}")
+    first = _first_match(link, pod, policy)
+    if first is None:
+        word = "allow" if policy.default_allow else "deny"
+        return Verdict(policy.default_allow, f"{policy.where}.default ({word})")
+    if not first.allow:
+        return Verdict(allowed=False, reason=f"{first.where} (deny)")
+    return Verdict(True, f"{first.where} (allow){lifted}")
 
 
 def _lifting_rule(link: Link, pod: Pod, policy: Policy) -> Rule | None:
     for rule in policy.rules:
-        if (
-            rule.allow
-            and rule.names
-            and set(rule.names) & set(link.names)
-            and _matches(rule, link, pod)
-        ):
+        if rule.allow and _has_very_name(rule, link) and _matches(rule, link, pod):
             return rule
     return None
+
+
+def _has_very_name(rule: Rule, link: Link) -> bool:
+    """A link called ``*`` is not meant by that glob."""
+    plain = {name for name in rule.names or () if not _MAGIC & set(name)}
+    return bool(plain & set(link.names))
 
 
 def _first_match(link: Link, pod: Pod, policy: Policy) -> Rule | None:
@@ -229,9 +226,9 @@ def _first_match(link: Link, pod: Pod, policy: Policy) -> Rule | None:
 def _matches(rule: Rule, link: Link, pod: Pod) -> bool:
     return (
         _any_glob(rule.names, link.names)
-        and _any_glob(rule.drivers, (link.driver or "",))
+        and _any_glob(rule.drivers, _if_any(link.driver))
         and _any_glob(rule.kinds, (link.kind or "physical",))
-        and _any_glob(rule.pci, (link.identity.bus or "",))
+        and _any_glob(rule.pci, _if_any(link.identity.bus))
         and _of_pod(rule, pod)
     )
 
@@ -249,6 +246,11 @@ def _of_pod(rule: Rule, pod: Pod) -> bool:
         return unknown
     have = dict(pod.labels)
     return all(key in have and _any_glob((glob,), (have[key],)) for key, glob in rule.labels)
+
+
+def _if_any(value: str | None) -> tuple[str, ...]:
+    """Nothing matches what a link has not, not even ``*``."""
+    return (value,) if value else ()
 
 
 def _any_glob(globs: tuple[str, ...] | None, values: tuple[str, ...]) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.model import (
         Address,
+        Forwarding,
         Identity,
         Link,
         LinkSettings,
@@ -45,6 +46,15 @@ class Netns(Protocol):
     def find(self, identity: Identity) -> Link | None:
         """The link of this identity, whatever its name and ifindex are by now."""
 
+    def may_have_made(self, link: Link) -> bool:
+        """Whether one of its links can have been made in it, as hardware never is.
+
+        What is older than the namespace itself cannot.
+        """
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether the link is here now; asked without waiting for moves that are under way."""
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         """Names of the links of a PCI device; empty when there is none here."""
 
@@ -66,11 +76,39 @@ class Netns(Protocol):
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """Its permanent neighbours and proxy entries."""
 
+    def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
+        """What somebody set in its own table of MACs; not what was learnt or joined.
+
+        A macvlan, or a VLAN with a MAC of its own, that is up sets that, in whatever namespace.
+        """
+
+    def overheard(self, link: Link) -> bool:
+        """Whether something hangs on the link and hears what it hears, in whatever namespace.
+
+        Macvlans and their like and bridges do; VLANs are not told of, nor what hangs on a link
+        that is a macvlan itself.
+        """
+
+    def is_open(self, link: Link) -> bool:
+        """Whether a process has this TUN or TAP link open.  To be asked while it is down."""
+
+    def knows_others(self, home: Netns) -> bool:
+        """Whether links of this namespace have come from or gone to others than ``home``."""
+
+    def delete_stacked(self, ifindex: int, home: Netns) -> tuple[str, ...]:
+        """Delete what hangs on the link with this ifindex in ``home``; gives the names.
+
+        Looked for here and, unless ``home`` is this namespace, in those that this one knows.
+        """
+
     def links_with(self, address: str) -> tuple[int, ...]:
         """The ifindexes of the links that have this address."""
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
         """Its per-link sysctls; see model.Snapshot.  Works on the host's namespace only."""
+
+    def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
+        """What ethtool sets of it; see model.Snapshot.  Works on the host's namespace only."""
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
@@ -86,6 +124,9 @@ class Netns(Protocol):
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         """One message with what differs."""
 
+    def set_kind_data(self, ifindex: int, kind: str, before: str, after: str) -> None:
+        """One message with what differs; see kinddata."""
+
     def set_master(self, ifindex: int, master: int) -> None: ...
 
     def set_altname(self, ifindex: int, altname: str, *, present: bool) -> None: ...
@@ -95,17 +136,20 @@ class Netns(Protocol):
     def set_route(self, ifindex: int, route: Route, *, present: bool, append: bool = False) -> None:
         """append: beside another one to the same destination, as a further leg or choice."""
 
-    def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None: ...
+    def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
+        """present: in place of what is there for this address."""
+
+    def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None: ...
 
     def set_sysctl(self, name: str, key: str, value: str) -> None: ...
+
+    def set_ethtool(self, name: str, key: str, value: str) -> None: ...
 
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 
     def attach_xdp(self, ifindex: int, mode: str, program: int) -> None: ...
 
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None: ...
-
-    def delete_link(self, ifindex: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -136,11 +180,23 @@ class Kernel(Protocol):
         Waits a few seconds at the most: hardware in it is in sight of nobody until then.
         """
 
-    def holder(self, identity: Identity) -> Netns | None:
-        """Whichever namespace of a running process has the link (scans /proc): the last resort."""
+    def holder(self, identity: Identity, *, thorough: bool = True) -> Netns | None:
+        """Whichever namespace that can be found has the link (scans /proc): the last resort.
+
+        thorough: those too that only a descriptor or socket keeps.
+        """
+
+    def hunt(self, link: Link) -> tuple[str, ...]:
+        """Delete what hangs on this link of the host, in every namespace that can be found.
+
+        Scans /proc, and waits a moment for namespaces that are dying; gives the names.
+        """
 
     def cookie_at(self, path: str) -> int:
-        """The cookie of the namespace at a path, or 0 when there is none; cheaper than open."""
+        """The cookie of the namespace at a path, or 0 when there is none; cheaper than open.
+
+        Raises NetnsError when that cannot be told.
+        """
 
     def occupancy(self, cookie: int) -> Occupancy:
         """Whether processes are inside; ``unknown`` when the scan of /proc was refused anything."""
@@ -150,7 +206,10 @@ class Journal(Protocol):
     """Records, locks and pins in the state directory.  Raises StateError and LockTimeout."""
 
     def has(self, key: Key) -> bool:
-        """Whether there is a record, readable or not; changes nothing, not even the directory."""
+        """Whether there is a record, readable or not; changes nothing, not even the directory.
+
+        Raises StateError when that cannot be told.
+        """
 
     def read(self, key: Key) -> Record | None:
         """The record of an attachment; None when there is none.  Raises RecordUnreadable."""
@@ -170,8 +229,14 @@ class Journal(Protocol):
     def set_aside(self, key: Key) -> str | None:
         """Keep an unreadable record for people under another name; returns its new path."""
 
+    def orphans(self) -> tuple[Key, ...]:
+        """The attachments that have a pin here, but no record, readable or not.
+
+        A record stands before its pin is made and until that is dropped: it was taken away.
+        """
+
     def sweep(self) -> None:
-        """Clear pins without a record and temporary files of killed writers."""
+        """Clear temporary files and locks of killed processes, and what is nobody's pin."""
 
     def lock(self, name: str, *, wait: bool = True) -> AbstractContextManager[None]:
         """Hold the lock of this name.  Raises LockTimeout: after the limit, or at once."""

@@ -11,6 +11,7 @@ from itertools import chain
 
 from cni_netdev.core import netns
 from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.libc import raise_if_for_want_of_means
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def namespaces(
     """Each network namespace of some process or thread but the caller's own, once.
 
     The receiver closes them.  refused: gets the paths that could not be looked at.  mounted: those
-    too that only a bind mount holds.
+    too that only a bind mount holds.  Raises OSError when there are no means to look.
     """
     seen = {os.stat(netns.OWN).st_ino}
     for path in chain(_namespace_files(), _mounted_files() if mounted else ()):
@@ -59,14 +60,16 @@ def namespaces(
             fd = os.open(path, _OPEN_FLAGS)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
-        except OSError:
+        except OSError as error:
+            raise_if_for_want_of_means(error)
             if refused is not None:
                 refused.append(path)
             continue
         try:
             cookie = netns.cookie_of(fd)
-        except OSError:
+        except OSError as error:
             os.close(fd)
+            raise_if_for_want_of_means(error)
             if refused is not None:
                 refused.append(path)
             continue
@@ -122,7 +125,8 @@ def _tasks() -> Iterator[str]:
         tasks = f"/proc/{pid}/task"
         try:
             threads = os.listdir(tasks)
-        except OSError:
+        except OSError as error:
+            raise_if_for_want_of_means(error)
             threads = [pid]
         for thread in threads:
             yield f"{tasks}/{thread}"

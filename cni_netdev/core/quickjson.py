@@ -12,29 +12,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    PairsHook = Callable[[list[tuple[str, Any]]], Any] | None
+
 _ANOTHER_PYTHON = (ImportError, AttributeError, TypeError)
+
+
+class NotJson(Exception):
+    """The text is no JSON; what is wrong was not asked."""
 
 
 def loads(
     text: str | bytes,
     *,
-    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    object_pairs_hook: PairsHook = None,
     parse_constant: Callable[[str], Any] | None = None,
 ) -> Any:
     """As json.loads.  Raises what that raises: ValueError, RecursionError and the hooks' own."""
     try:
-        from _json import make_scanner
+        return _scanned(_utf8(text), object_pairs_hook, parse_constant)
+    except (NotJson, ValueError, *_ANOTHER_PYTHON):
+        import json
 
-        plain = _utf8(text).strip(" \t\n\r")
-        scan: Any = make_scanner
-        value, end = scan(_Options(object_pairs_hook, parse_constant))(plain, 0)
-        if end == len(plain):
-            return value
-    except (StopIteration, ValueError, SystemError, *_ANOTHER_PYTHON):
-        pass  # json says what is wrong; without it Python 3.11's C half finds no class to raise
-    import json
+        return json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)
 
-    return json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)
+
+def parse(text: str, object_pairs_hook: PairsHook = None) -> Any:
+    """As json.loads, for text that may be something else.
+
+    Raises NotJson, which costs nothing; and what json.loads raises besides its JSONDecodeError.
+    """
+    try:
+        return _scanned(text, object_pairs_hook, None)
+    except _ANOTHER_PYTHON:
+        import json
+
+        try:
+            return json.loads(text, object_pairs_hook=object_pairs_hook)
+        except json.JSONDecodeError:
+            raise NotJson from None
+
+
+def _scanned(text: str, pairs_hook: PairsHook, constant: Any) -> Any:
+    from _json import make_scanner
+
+    plain, scan = text.strip(" \t\n\r"), make_scanner
+    try:
+        value, end = scan(_Options(pairs_hook, constant))(plain, 0)  # type: ignore[arg-type]
+    except (StopIteration, SystemError):
+        raise NotJson from None  # SystemError: Python 3.11's has no class to raise without json
+    except ValueError as error:
+        if type(error).__name__ == "JSONDecodeError":
+            raise NotJson from None
+        raise
+    if end != len(plain):
+        raise NotJson
+    return value
 
 
 class _Options:

@@ -13,9 +13,9 @@ from cni_netdev.core.errors import KernelRefused, NetdevError, StateError
 from cni_netdev.core.execute import perform
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
-from cni_netdev.core.model import STACKED
+from cni_netdev.core.overhearing import silence
 from cni_netdev.core.settle import Settled, settle
-from cni_netdev.core.steps import Altname, DeleteUpper
+from cni_netdev.core.steps import Altname
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.steps import Step
 
 _MOVE_TRIES = 3
+_SEARCHES = 5
 _FALLBACKS = 100
 _NAME_BYTES = 15
 _ODD = "surrogateescape"  # the kernel takes any bytes in a name
@@ -35,7 +36,7 @@ class Release(NamedTuple):
 
     devices: host names, as they are now.  notes: a sentence for each thing that is not as it was.
     complete: False when something is still away; then the record stays and is retried.
-    fell_back: how many came home under a name that is not their own.
+    fell_back: how many came home under a name that is not their own.  lost: how many are gone.
     """
 
     owner: Owner
@@ -43,6 +44,7 @@ class Release(NamedTuple):
     notes: tuple[str, ...]
     complete: bool
     fell_back: int = 0
+    lost: int = 0
 
 
 class Restorer:
@@ -116,11 +118,13 @@ class _Homecoming:
     def __init__(
         self, kernel: Kernel, journal: Journal, record: Record, namespace: Netns | None
     ) -> None:
+        self._kernel = kernel
         self._host = kernel.host
         self._record = record
         self._locator = Locator(kernel, journal, record, namespace)
         self._notes: list[str] = []
         self._away: list[Lent] = []
+        self._lost = 0
 
     def run(self) -> tuple[Release, tuple[Lent, ...]]:
         """What was done, and the devices that stay on record."""
@@ -146,30 +150,72 @@ class _Homecoming:
             result.name != lent.home.link.name for lent, result in settled if result is not None
         )
         notes = tuple(self._notes)
-        return Release(self._record.owner, names, notes, not away, fell_back), away
+        return Release(self._record.owner, names, notes, not away, fell_back, self._lost), away
 
     def _fetched(self, lent: Lent) -> Link | None:
         """The link on the host; None when it is lost or still away."""
-        name = lent.home.link.name
         try:
-            found = self._locator.find(lent)
-            if found is None:
-                self._notes.append(f"{name} is lost: it is neither on the host nor in the pod")
-                return None
-            place, seen = found
-            return seen if place is self._host else self._move_home(lent, place, seen)
+            link = self._brought_home(lent)
+            return link if link is not None and self._is_quiet(lent, link) else None
         except Exception as error:  # noqa: BLE001 - one link's trouble must not keep the others
             self._stays_away(lent, error)
             return None
 
+    def _brought_home(self, lent: Lent) -> Link | None:
+        """The link on the host, from wherever it was; None when it is lost."""
+        for attempt in range(_SEARCHES):
+            found = self._locator.find(lent)
+            if found is None:
+                name = lent.home.link.name
+                self._lost += 1
+                self._notes.append(f"{name} is lost: it is neither on the host nor in the pod")
+                return None
+            place, seen = found
+            if place is self._host:
+                return seen
+            try:
+                return self._move_home(lent, place, seen)
+            except KernelRefused as error:
+                # A pod may have moved it on while we looked.
+                if error.errno != errno.ENODEV or attempt == _SEARCHES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _is_quiet(self, lent: Lent, link: Link) -> bool:
+        """Whether nothing of the pod's hears the link any more; else it stays on record."""
+        try:
+            silenced = silence(self._kernel, lent.home, link, self._locator.nearby())
+        except KernelRefused:
+            if not self._taken_on(lent):
+                raise
+            self._notes.append(self._left(lent))
+            return False
+        self._notes.extend(silenced.notes)
+        if silenced.heard:
+            self._away.append(lent)
+        return not silenced.heard
+
     def _settled(self, lent: Lent, link: Link) -> Settled | None:
+        name = lent.home.link.name
         try:
             name = self._free_name(lent)
             link = self._host.link(ifindex=link.identity.ifindex) or link
             return settle(self._host, lent.home, link, name)
         except Exception as error:  # noqa: BLE001 - as above
+            if isinstance(error, KernelRefused) and self._taken_on(lent):
+                return Settled(name, (self._left(lent),), refused=False, again=False)
             self._stays_away(lent, error)
             return None
+
+    def _taken_on(self, lent: Lent) -> bool:
+        """Whether somebody took it from the host again; then it is theirs by now, not ours."""
+        try:
+            return self._host.find(lent.home.link.identity) is None
+        except NetdevError:
+            return False
+
+    def _left(self, lent: Lent) -> str:
+        return f"{lent.home.link.name} came home and was deleted or taken on by somebody else"
 
     def _stays_away(self, lent: Lent, error: Exception) -> None:
         reason = error.message if isinstance(error, NetdevError) else repr(error)
@@ -178,13 +224,16 @@ class _Homecoming:
 
     # --- the move ----------------------------------------------------------------------------
 
-    def _move_home(self, lent: Lent, pod: Netns, seen: Link) -> Link:
+    def _move_home(self, lent: Lent, pod: Netns, seen: Link) -> Link | None:
+        """The link on the host; None when somebody took it on at once."""
         for attempt in range(_MOVE_TRIES):
             name = self._free_name(lent)
-            taken = frozenset(each for each in seen.altnames if self._host.link(name=each))
-            steps = plan.leave_pod(lent, seen, self._uppers(pod, seen), name, taken)
+            own = lent.home.link.altnames
+            taken = frozenset(each for each in own if self._host.link(name=each))
             try:
-                self._leave(steps, pod, seen)
+                if seen.uppers:
+                    pod.delete_stacked(seen.identity.ifindex, pod)
+                self._leave(plan.leave_pod(lent, seen, name, taken), pod, seen)
             except KernelRefused:
                 came = self._host.find(lent.home.link.identity)
                 if came is not None:
@@ -197,30 +246,20 @@ class _Homecoming:
         raise AssertionError("unreachable")
 
     def _leave(self, steps: Sequence[Step], pod: Netns, seen: Link) -> None:
-        """Raises KernelRefused for the move, and for a link on top that would go on listening."""
+        """Raises KernelRefused for the move."""
         for step in steps:
             try:
                 perform(step, pod, self._host, seen.identity.ifindex)
-            except KernelRefused as error:
-                gone = isinstance(step, DeleteUpper) and error.errno == errno.ENODEV
-                if not (gone or isinstance(step, Altname)):
+            except KernelRefused:
+                if not isinstance(step, Altname):
                     raise
 
-    def _uppers(self, pod: Netns, seen: Link) -> tuple[Link, ...]:
-        """What the pod stacked on the link; not a bridge that it was enslaved to, nor a peer."""
-        uppers = [pod.link(name=name) for name in seen.uppers]
-        return tuple(
-            upper
-            for upper in uppers
-            if upper is not None and upper.kind in STACKED and upper.lower == seen.identity.ifindex
-        )
-
-    def _came(self, lent: Lent, name: str) -> Link:
+    def _came(self, lent: Lent, name: str) -> Link | None:
         link = self._host.link(name=name)
         if link is None or not lent.home.link.identity.same_link(link.identity):
             link = self._host.find(lent.home.link.identity)
         if link is None:
-            raise NetdevError(f"{lent.home.link.name} left the pod but is not on the host")
+            self._notes.append(self._left(lent))
         return link
 
     def _free_name(self, lent: Lent) -> str:

@@ -56,15 +56,17 @@ _XDP_MODES = {
 }
 XDP_MODE_FLAGS = {"skb": 2, "drv": 4, "hw": 8}
 _IFF_LOOPBACK = 0x8
+_ARPHRD_ETHER = 1
 _NO_ATTRIBUTES: dict[str, list[Any]] = {"attrs": []}
+_NO_TOKEN = "::"  # noqa: S105 - an address
 
 
-def _text(value: str | bytes) -> str:
+def decoded(value: str | bytes) -> str:
     """A name as text.  The kernel takes any bytes in one, and pyroute2 leaves odd ones as such."""
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
-def _name(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     """A name as the kernel has it; pyroute2 encodes plain UTF-8 only."""
     return text.encode(errors="surrogateescape")
 
@@ -105,8 +107,8 @@ def link_query(*, name: str = "", ifindex: int = 0) -> Any:
     """RTM_GETLINK for one link; names cover altnames, since the kernel keeps both in one table."""
     attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _SKIP_STATS)]
     if name:
-        short = len(_name(name)) < 16  # noqa: PLR2004 - IFNAMSIZ
-        attributes.append(("IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", _name(name)))
+        short = len(encoded(name)) < 16  # noqa: PLR2004 - IFNAMSIZ
+        attributes.append(("IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", encoded(name)))
     return _fill(messages().link(), {"index": ifindex}, attributes)
 
 
@@ -122,17 +124,19 @@ def link_from(message: Any) -> Link:
     return Link(
         identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
         settings=LinkSettings(
-            name=_text(attributes["IFLA_IFNAME"]),
+            name=decoded(attributes["IFLA_IFNAME"]),
             mtu=attributes.get("IFLA_MTU", 0),
             mac=attributes.get("IFLA_ADDRESS"),
-            alias=_text(attributes.get("IFLA_IFALIAS", "")),
+            alias=decoded(attributes.get("IFLA_IFALIAS", "")),
             txqlen=attributes.get("IFLA_TXQLEN", 0),
             group=attributes.get("IFLA_GROUP", 0),
             flags=flags & SETTABLE_FLAGS,
             sizes=tuple((key, attributes[key]) for key in _SIZES if key in attributes),
             broadcast=attributes.get("IFLA_BROADCAST"),
             linkmode=attributes.get("IFLA_LINKMODE", 0),
+            protodown_reason=_reason(attributes.get("IFLA_PROTO_DOWN_REASON")),
             protodown=attributes.get("IFLA_PROTO_DOWN", 0),
+            token=_token(attributes.get("IFLA_AF_SPEC")),
         ),
         altnames=_altnames(attributes.get("IFLA_PROP_LIST")),
         kind=info.get("IFLA_INFO_KIND"),
@@ -143,12 +147,26 @@ def link_from(message: Any) -> Link:
         lower_elsewhere="IFLA_LINK_NETNSID" in attributes,
         immutable=bool(attributes.get("IFLA_NETNS_IMMUTABLE", 0)),
         loopback=bool(flags & _IFF_LOOPBACK),
+        ethernet=message["ifi_type"] == _ARPHRD_ETHER,
         xdp=_xdp(attributes.get("IFLA_XDP")),
+        data=bytes(info.get("IFLA_INFO_DATA", b"")).hex(),
+        opened=info.get("IFLA_INFO_KIND") != "tun" or bool(attributes.get("IFLA_CARRIER", 1)),
     )
 
 
+def _token(families: Any) -> str:
+    ipv6 = dict(families["attrs"]).get("AF_INET6") if families else None
+    token: str = dict(ipv6["attrs"]).get("IFLA_INET6_TOKEN", _NO_TOKEN) if ipv6 else _NO_TOKEN
+    return "" if token == _NO_TOKEN else token
+
+
+def _reason(nested: Any) -> int:
+    """Who holds a link down, a bit each (/etc/iproute2/protodown_reasons.d)."""
+    return dict(nested["attrs"]).get("IFLA_PROTO_DOWN_REASON_VALUE", 0) if nested else 0
+
+
 def _altnames(properties: Any) -> tuple[str, ...]:
-    return tuple(map(_text, properties.altnames())) if properties is not None else ()
+    return tuple(map(decoded, properties.altnames())) if properties is not None else ()
 
 
 def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
@@ -162,13 +180,13 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
     """RTM_NEWLINK with what differs.  The order inside the kernel is its own (do_setlink)."""
     attributes: list[tuple[str, Any]] = []
     if after.name != before.name:
-        attributes.append(("IFLA_IFNAME", _name(after.name)))
+        attributes.append(("IFLA_IFNAME", encoded(after.name)))
     if after.mac != before.mac and after.mac:
         attributes.append(("IFLA_ADDRESS", after.mac))
     for key, old, new in (
         ("IFLA_MTU", before.mtu, after.mtu),
         ("IFLA_GROUP", before.group, after.group),
-        ("IFLA_IFALIAS", _name(before.alias), _name(after.alias)),
+        ("IFLA_IFALIAS", encoded(before.alias), encoded(after.alias)),
         ("IFLA_TXQLEN", before.txqlen, after.txqlen),
         ("IFLA_BROADCAST", before.broadcast, after.broadcast or before.broadcast),
         ("IFLA_LINKMODE", before.linkmode, after.linkmode),
@@ -176,6 +194,15 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
     ):
         if new != old:
             attributes.append((key, new))
+    reasons = before.protodown_reason ^ after.protodown_reason
+    if reasons:
+        mask = ("IFLA_PROTO_DOWN_REASON_MASK", reasons)
+        value = ("IFLA_PROTO_DOWN_REASON_VALUE", after.protodown_reason & reasons)
+        attributes.append(("IFLA_PROTO_DOWN_REASON", {"attrs": [mask, value]}))
+    if after.token != before.token:
+        token = ("IFLA_INET6_TOKEN", after.token or _NO_TOKEN)
+        spec = {"attrs": [("AF_INET6", {"attrs": [token]})]}
+        attributes.append(("IFLA_AF_SPEC", spec))
     had = dict(before.sizes)
     attributes.extend((key, size) for key, size in after.sizes if had.get(key) != size)
     changed = before.flags ^ after.flags
@@ -205,9 +232,15 @@ def link_only(ifindex: int, *attributes: tuple[str, Any]) -> Any:
     return _fill(messages().link(), {"index": ifindex}, attributes)
 
 
+def kind_data(ifindex: int, kind: str, data: bytes) -> Any:
+    """RTM_NEWLINK with what only this kind of link has."""
+    info = [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", data)]
+    return link_only(ifindex, ("IFLA_LINKINFO", {"attrs": info}))
+
+
 def altname(ifindex: int, name: str) -> Any:
     """RTM_NEWLINKPROP or RTM_DELLINKPROP."""
-    return link_only(ifindex, ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", _name(name))]}))
+    return link_only(ifindex, ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", encoded(name))]}))
 
 
 def xdp(ifindex: int, mode: str, fd: int) -> Any:
@@ -254,7 +287,7 @@ def address_from(message: Any) -> Address | None:
         prefix=message["prefixlen"],
         peer=other if other != local else None,
         broadcast=attributes.get("IFA_BROADCAST"),
-        label=_text(attributes["IFA_LABEL"]) if "IFA_LABEL" in attributes else None,
+        label=decoded(attributes["IFA_LABEL"]) if "IFA_LABEL" in attributes else None,
         flags=flags & ~_ADDRESS_FLAGS_OF_KERNEL,
         scope=message["scope"],
         priority=attributes.get("IFA_RT_PRIORITY", 0),
@@ -271,7 +304,7 @@ def address(ifindex: int, value: Address) -> Any:
     ]
     for key, optional in (
         ("IFA_BROADCAST", value.broadcast),
-        ("IFA_LABEL", _name(value.label) if value.label else None),
+        ("IFA_LABEL", encoded(value.label) if value.label else None),
         ("IFA_FLAGS", value.flags),
         ("IFA_RT_PRIORITY", value.priority),
         ("IFA_PROTO", value.proto),

@@ -8,24 +8,44 @@ from __future__ import annotations
 
 import errno
 
-from cni_netdev.core import plan
+from cni_netdev.core import kinddata, plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
+from cni_netdev.core.inplace import is_in_place
 from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.model import Snapshot
-from cni_netdev.core.steps import Altname, Change, SetAddress, SetNeighbour, SetRoute
+from cni_netdev.core.steps import (
+    Altname,
+    Change,
+    SetAddress,
+    SetEthtool,
+    SetForwarding,
+    SetNeighbour,
+    SetRoute,
+)
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Address, Link
+    from cni_netdev.core.model import Address, Forwarding, Link
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
 _TRIES = 3
+_ROUNDS = 2
 # Refusals that say nothing about the request: another time it may be granted.
-_PASSING = frozenset((errno.EBUSY, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EINTR))
+_PASSING = frozenset(
+    (
+        errno.EBUSY,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    )
+)
 _FULL_LENGTH = {2: 32, 10: 128}
 _SCOPE_LINK = 253
-_SET = (SetAddress, SetRoute, SetNeighbour)
+_SET = (SetAddress, SetRoute, SetNeighbour, SetForwarding)
 
 
 class Settled(NamedTuple):
@@ -42,28 +62,56 @@ class Settled(NamedTuple):
 
 
 def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
-    """Bring the link to its snapshot, under ``name``.  Raises KernelRefused when it cannot look."""
+    """Bring the link to its snapshot, under ``name``.  Raises KernelRefused when it cannot look,
+    ENODEV when the link is gone.
+    """
     notes: list[str] = []
     displaced = name != home.link.name
     if displaced:
         notes.append(f"{home.link.name} came home as {name}: another link has its name by now")
     refusals: list[KernelRefused] = []
-    for step in plan.settle(home, _look(host, home, link), name):
-        reason = _not_ours_any_more(host, link, step)
-        if reason:
-            notes.append(f"{name}: {reason}")
-            displaced = displaced or isinstance(step, Altname)
-        else:
-            refusals += _do(host, step, link.identity.ifindex)
-    link = host.link(ifindex=link.identity.ifindex) or link
+    # The second round is for what the host's daemons undid meanwhile; most times it is a mere look.
+    for _ in range(_ROUNDS):
+        steps = plan.settle(home, _look(host, home, link), name)
+        left = False
+        for step in steps:
+            reason = _not_ours_any_more(host, link, step)
+            if reason:
+                left = True
+                notes.append(f"{name}: {reason}")
+                displaced = displaced or isinstance(step, Altname)
+            else:
+                refusals += _do(host, step, link.identity.ifindex)
+                _raise_if_gone(host, link, refusals)
+        link = host.link(ifindex=link.identity.ifindex) or link
+        if not steps or left or refusals:
+            break
+    if link.name != name:
+        notes.append(f"{name} is called {link.name} by now: somebody else renamed it")
     notes += [f"{name}: {each.message}" for each in refusals]
     again = any(each.errno in _PASSING for each in refusals)
+    notes += _otherwise(home, link)
     notes += [
         f"{name}: route {each.dst} has attributes that are not put back: set it again"
         for each in home.routes
         if each.partial
     ]
     return Settled(link.name, tuple(notes), bool(refusals) or displaced, again)
+
+
+def _otherwise(home: Snapshot, link: Link) -> list[str]:
+    """What the kernel took without a word, and did not do."""
+    kind, wanted = home.link.kind or "", home.link.data
+    numbers = kinddata.changed(kind, link.data, wanted) if wanted else ()
+    told = ", ".join(map(str, numbers))
+    return [f"{link.name}: attributes {told} of its {kind} are not as they were"] if told else []
+
+
+def _raise_if_gone(host: Netns, link: Link, refusals: list[KernelRefused]) -> None:
+    """Of a link that is not here any more nothing else needs to be told."""
+    for each in refusals:
+        if each.errno == errno.ENODEV and host.link(ifindex=link.identity.ifindex) is None:
+            raise each
 
 
 def _do(host: Netns, step: Step, ifindex: int) -> list[KernelRefused]:
@@ -84,12 +132,28 @@ def _try(host: Netns, step: Step, ifindex: int) -> KernelRefused | None:
         try:
             perform(step, host, host, ifindex)
         except KernelRefused as error:
-            if error.errno == errno.EEXIST and isinstance(step, _SET):
-                return None
             refused = error
         else:
             return None
-    return refused
+    return _that_counts(host, step, ifindex, refused) if refused else None
+
+
+def _that_counts(
+    host: Netns, step: Step, ifindex: int, refused: KernelRefused
+) -> KernelRefused | None:
+    """The refusal, if it means that something is not as it was."""
+    if isinstance(step, SetEthtool):
+        # What the link cannot set no pod could change either: it follows another link's.
+        return None if refused.errno == errno.EOPNOTSUPP else refused
+    if not isinstance(step, _SET):
+        return refused
+    if not step.present:
+        return None if refused.errno == errno.ENOENT else refused
+    if refused.errno != errno.EEXIST:
+        return refused
+    if is_in_place(host, ifindex, step):
+        return None
+    return KernelRefused(f"{refused.what}: another is in its place", refused.errno)
 
 
 def _not_ours_any_more(host: Netns, link: Link, step: Step) -> str:
@@ -111,6 +175,12 @@ def _moved_on(host: Netns, link: Link, address: Address) -> bool:
     return bool(others) and not shareable
 
 
+def _table(host: Netns, home: Snapshot, ifindex: int) -> tuple[Forwarding, ...] | None:
+    """A move leaves what a pod put there only to links that forward by it."""
+    needed = home.forwarding or home.link.kind == "vxlan"
+    return host.forwarding(ifindex) if needed and home.forwarding is not None else None
+
+
 def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
     """Only what the snapshot has something to compare with."""
     ifindex = link.identity.ifindex
@@ -120,6 +190,8 @@ def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
         routes=host.routes(ifindex) if home.routes else (),
         neighbours=host.neighbours(ifindex) if home.neighbours else (),
         sysctls=host.sysctls(link.name),
+        ethtool=host.ethtool(link.name) if home.ethtool else (),
         tcx=host.tcx(ifindex),
         qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
+        forwarding=_table(host, home, ifindex),
     )

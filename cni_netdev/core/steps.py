@@ -10,7 +10,7 @@ from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Literal
 
-    from cni_netdev.core.model import Address, LinkSettings, Neighbour, Qdisc, Route
+    from cni_netdev.core.model import Address, Forwarding, LinkSettings, Neighbour, Qdisc, Route
 
     Place = Literal["host", "pod"]
 
@@ -33,6 +33,18 @@ class Change(NamedTuple):
 
     def inverse(self) -> Change:
         return Change(self.place, self.after, self.before)
+
+
+class SetKindData(NamedTuple):
+    """What only links of this kind have; see kinddata."""
+
+    place: Place
+    kind: str
+    before: str
+    after: str
+
+    def inverse(self) -> SetKindData:
+        return self._replace(before=self.after, after=self.before)
 
 
 class Master(NamedTuple):
@@ -85,6 +97,15 @@ class SetNeighbour(NamedTuple):
         return self._replace(present=not self.present)
 
 
+class SetForwarding(NamedTuple):
+    place: Place
+    entry: Forwarding
+    present: bool
+
+    def inverse(self) -> SetForwarding:
+        return self._replace(present=not self.present)
+
+
 class SetQdisc(NamedTuple):
     place: Place
     qdisc: Qdisc
@@ -103,6 +124,18 @@ class Sysctl(NamedTuple):
     after: str
 
     def inverse(self) -> Sysctl:
+        return self._replace(before=self.after, after=self.before)
+
+
+class SetEthtool(NamedTuple):
+    """Of the link on the host, where it is called ``link``."""
+
+    link: str
+    key: str
+    before: str
+    after: str
+
+    def inverse(self) -> SetEthtool:
         return self._replace(before=self.after, after=self.before)
 
 
@@ -126,25 +159,19 @@ class RemoveTcx(NamedTuple):
     program: int
 
 
-class DeleteUpper(NamedTuple):
-    """Delete a link that a pod built on top of a lent one; has no inverse and needs none."""
-
-    place: Place
-    ifindex: int
-    name: str
-
-
 Step = (
     Move
     | Change
+    | SetKindData
     | Master
     | Altname
     | SetAddress
     | SetRoute
     | SetNeighbour
+    | SetForwarding
     | SetQdisc
     | Sysctl
+    | SetEthtool
     | Xdp
     | RemoveTcx
-    | DeleteUpper
 )

@@ -19,54 +19,63 @@ _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITABLE = 0o200
+# Written only, or hidden; and what stable_secret says until it is set.
+_UNREADABLE = (errno.EACCES, errno.EIO)
 _LONGEST = 4096
 _proc: list[int] = []
 
 
 def read(name: str) -> tuple[tuple[str, str], ...]:
-    """((``ipv4/conf/rp_filter``, value), ...) of a link; what cannot be read is left out."""
+    """((``ipv4/conf/rp_filter``, value), ...) of a link; what nobody may read is left out.
+
+    Raises KernelRefused when it cannot be told what there is: it would be lost.
+    """
     found = []
     for group in _GROUPS:
         try:
             directory = os.open(f"{_ROOT}/{group}/{name}", _DIRECTORY)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # no IPv6, or no neighbours on this kind of link
+        except OSError as error:
+            raise KernelRefused(f"list {_ROOT}/{group}/{name}", error.errno or 0) from error
         try:
             for entry in sorted(os.listdir(directory)):
                 value = None if entry in _TWINS else _value(entry, directory)
                 if value is not None:
                     found.append((f"{group}/{entry}", value))
+        except OSError as error:
+            raise KernelRefused(f"read {group} of {name}", error.errno or 0) from error
         finally:
             os.close(directory)
     return tuple(found)
 
 
 def _value(entry: str, directory: int) -> str | None:
-    fd = _open_if_writable(entry, directory)
-    if fd is None:
-        return None
+    """None for what nobody may write, or read.  Raises OSError."""
     try:
-        return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
-    except OSError:
-        return None  # stable_secret says EIO until it is set
-    finally:
-        os.close(fd)
+        fd = _open_if_writable(entry, directory)
+        try:
+            return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in _UNREADABLE:
+            return None
+        raise
 
 
-def _open_if_writable(entry: str, directory: int) -> int | None:
+def _open_if_writable(entry: str, directory: int) -> int:
     """Opening for writing asks in the same call; there are 120 of them for each link."""
     try:
         return os.open(entry, os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        pass  # or /proc/sys is mounted read-only
-    try:
-        fd = os.open(entry, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    fd = os.open(entry, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     if os.fstat(fd).st_mode & _WRITABLE:
         return fd
     os.close(fd)
-    return None
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), entry)
 
 
 def write(name: str, key: str, value: str) -> None:

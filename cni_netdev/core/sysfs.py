@@ -6,14 +6,22 @@ A detached mount made inside a namespace shows that namespace's links from anywh
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cni_netdev.core import libc
-from cni_netdev.core.errors import NetdevError
-from cni_netdev.core.lean import NamedTuple
+from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple, contextmanager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _UPPER = "upper_"
 _TRIES = 200
+# What a look answers when there is nothing, nothing any more, or no symbolic link.
+_ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP)
+)
 
 
 class SysView(NamedTuple):
@@ -23,14 +31,12 @@ class SysView(NamedTuple):
 
     @classmethod
     def of_current_namespace(cls) -> SysView:
-        """The tree as the calling thread's namespace sees it.  Raises NetdevError."""
+        """The tree as the calling thread's namespace sees it.  Raises KernelRefused."""
         try:
             return cls(libc.detached_mount("sysfs"))
         except OSError as error:
-            raise NetdevError(
-                f"sysfs of a namespace cannot be mounted: {error.strerror}",
-                "this needs CAP_SYS_ADMIN and Linux 5.2 or later",
-            ) from error
+            refused = KernelRefused("mount the sysfs of a namespace", error.errno or 0)
+            raise refused.with_details("this needs CAP_SYS_ADMIN and Linux 5.2 or later") from error
 
     @classmethod
     def of_directory(cls, path: str) -> SysView:
@@ -46,25 +52,19 @@ class SysView(NamedTuple):
         Both through one descriptor, so that they are one link's, however fast a pod renames. The
         inode is kept over moves and renames, and never that of another link.
         """
-        try:
+        with _absence(f"class/net/{name}"), ExitStack() as opened:
             fd = os.open(f"class/net/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.root)
-        except OSError:
-            return None
-        try:
+            opened.callback(os.close, fd)
             number = os.open("ifindex", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
-            try:
-                return os.fstat(fd).st_ino, int(os.read(number, 16))
-            finally:
-                os.close(number)
-        except (OSError, ValueError):
-            return None
-        finally:
-            os.close(fd)
+            opened.callback(os.close, number)
+            text = os.read(number, 16)
+            return (os.fstat(fd).st_ino, int(text)) if text else None
+        return None
 
     def by_inode(self, inode: int) -> int | None:
         """The ifindex of the link with this inode, by looking at every one; None: not here.
 
-        Raises NetdevError when links kept being renamed, so that none may be called absent.
+        Raises KernelRefused when links kept being renamed, so that none may be called absent.
         """
         for _ in range(_TRIES):
             found = [self.identity(each) for each in self._list("class/net")]
@@ -73,7 +73,7 @@ class SysView(NamedTuple):
                     return each[1]
             if None not in found:
                 return None
-        raise NetdevError("links are renamed faster than they can be looked at", "try again")
+        raise KernelRefused("look at links that are renamed all the time", errno.EAGAIN)
 
     def bus(self, name: str) -> str | None:
         """The nearest PCI address above the link, else its device's own name; None if virtual."""
@@ -114,12 +114,18 @@ class SysView(NamedTuple):
 
         Symbolic links are followed inside the tree only; what ends outside of devices/ holds none.
         """
-        place = self._resolve(path)
-        if place is None or not place.startswith("devices/"):
+        place = self._device(path)
+        if place is None:
             return ()
         if "ifindex" in self._list(place) and "/net/" in place:
             return (place.rpartition("/")[2],)
-        return tuple(self._list(f"{place}/net"))
+        names = self._device(f"{place}/net")
+        return tuple(self._list(names)) if names else ()
+
+    def _device(self, path: str) -> str | None:
+        """What the path leads to, without links in it; None when that is not in devices/."""
+        place = self._resolve(path)
+        return place if place and place.startswith("devices/") else None
 
     def _resolve(self, path: str) -> str | None:
         parts = path.removeprefix("/sys").strip("/").split("/")
@@ -142,21 +148,29 @@ class SysView(NamedTuple):
         return None
 
     def _link(self, path: str) -> str | None:
-        try:
+        with _absence(path):
             return os.readlink(path, dir_fd=self.root)
-        except OSError:
-            return None
+        return None
 
     def _basename(self, path: str) -> str | None:
         target = self._link(path)
         return target.rpartition("/")[2] if target else None
 
     def _list(self, path: str) -> list[str]:
-        try:
+        with _absence(path):
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root)
-        except OSError:
-            return []
-        try:
-            return sorted(os.listdir(fd))
-        finally:
-            os.close(fd)
+            try:
+                return sorted(os.listdir(fd))
+            finally:
+                os.close(fd)
+        return []
+
+
+@contextmanager
+def _absence(path: str) -> Iterator[None]:
+    """The block ends where something is not there; KernelRefused when that cannot be told."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise KernelRefused(f"look at /sys/{path}", error.errno or 0) from error

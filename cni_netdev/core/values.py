@@ -48,9 +48,20 @@ def nearest(key: str, known: tuple[str, ...]) -> str:
 
 
 def shown(value: object) -> str:
-    """A caller's value for a message: escaped, and no longer than a line can bear."""
-    text = ascii(value)
+    """A caller's value for a message: escaped, and no longer than a line can bear.
+
+    Of a list or object only the beginning is looked at: YAML's aliases make one without end.
+    """
+    text = ascii(value) if isinstance(value, str | int | float | None) else _outline(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def _outline(value: object) -> str:
+    from reprlib import Repr
+
+    brief = Repr()
+    brief.maxlevel, brief.maxstring, brief.maxother = 3, _MOST_SHOWN, _MOST_SHOWN
+    return brief.repr(value).encode("ascii", "backslashreplace").decode()
 
 
 def _text(value: object) -> str:

@@ -6,14 +6,13 @@ name of a part (one, many, links, passthrough, nri) or of a single row it runs a
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench import cni, nri, plot
+from tests.bench.machine import machine
 from tests.host import ROOT, Host
 
 if TYPE_CHECKING:
@@ -48,22 +47,6 @@ Machine: {machine}.
 
 ![How the times of ADD are distributed](performance.svg)
 """
-
-
-def machine() -> str:
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
-    return (
-        f"{os.cpu_count()} cores of {model}, {memory} GiB, Linux {platform.release()}, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def run(part: str, row: str = "") -> list[Table]:

@@ -10,7 +10,7 @@ import pytest
 
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.kernel import SystemKernel
-from cni_netdev.core.model import IFF_UP, Address, Link, Neighbour, Route
+from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route
 from tests.fakes import FakeKernel, World
 
 if TYPE_CHECKING:
@@ -23,17 +23,25 @@ pytestmark = pytest.mark.kernel
 
 
 class Stage(NamedTuple):
-    """A host and a pod, real or not.  add: a veth on the host; occupy: a link in the pod."""
+    """A host and a pod, real or not.
+
+    older: an ifb on the host, made before the pod.
+    add: a veth on the host; occupy: a link in the pod; stack: a macvlan on that veth, up in the
+    pod, which gives its MAC.
+    """
 
     kernel: Kernel
     host: Netns
     pod: Netns
     path: str
+    older: Link
     add: Callable[[str], Link]
     occupy: Callable[[str], object]
+    stack: Callable[[Link], str]
 
 
 def real(host: Host) -> Stage:
+    host.ip("link add older type ifb")
     kernel, pod = SystemKernel(), host.pod()
 
     def add(name: str) -> Link:
@@ -43,11 +51,20 @@ def real(host: Host) -> Stage:
     def occupy(name: str) -> object:
         return pod.ip(f"link add {name} type ifb")
 
-    return Stage(kernel, kernel.host, kernel.open(pod.path), pod.path, add, occupy)
+    def stack(link: Link) -> str:
+        mac = "02:00:00:00:00:77"
+        host.ip(f"link add mv link {link.name} address {mac} type macvlan mode bridge")
+        host.ip(f"link set mv netns {pod.name}")
+        pod.ip("link set mv up")
+        return mac
+
+    older = there(kernel.host, "older")
+    return Stage(kernel, kernel.host, kernel.open(pod.path), pod.path, older, add, occupy, stack)
 
 
 def fake() -> Stage:
     world, path = World(), "/run/netns/pod"
+    older = world.add_link("older", kind="ifb").link
     cookie = world.add_namespace(path)
     kernel = FakeKernel(world)
 
@@ -60,7 +77,13 @@ def fake() -> Stage:
     def occupy(name: str) -> object:
         return world.add_link(name, namespace=cookie, kind="ifb")
 
-    return Stage(kernel, kernel.host, kernel.open(path), path, add, occupy)
+    def stack(link: Link) -> str:
+        lower = world.namespaces[world.host][link.identity.ifindex]
+        world.add_link("mv", namespace=cookie, kind="macvlan").on = lower
+        lower.forwarding = [Forwarding(0x80, 2, (("NDA_LLADDR", "020000000077"),))]
+        return lower.forwarding[0].mac
+
+    return Stage(kernel, kernel.host, kernel.open(path), path, older, add, occupy, stack)
 
 
 @pytest.fixture(params=["real", "fake"])
@@ -97,6 +120,13 @@ def test_namespaces_are_told_apart_by_their_cookie(stage: Stage) -> None:
     assert stage.kernel.cookie_at("/run/none") == 0
     with pytest.raises(NetnsError):
         stage.kernel.open("/run/none")
+
+
+def test_a_link_that_is_older_than_the_namespace_was_not_made_in_it(stage: Stage) -> None:
+    move(stage, stage.older, name="moved")
+    assert not stage.pod.may_have_made(there(stage.pod, "moved"))
+    stage.occupy("own")
+    assert stage.pod.may_have_made(there(stage.pod, "own"))
 
 
 def test_look_ups(stage: Stage) -> None:
@@ -227,6 +257,15 @@ def test_routes_and_neighbours_come_and_go(stage: Stage) -> None:
         assert stage.host.neighbours(ifindex) == ((neighbour,) if present else ())
 
 
+def test_a_neighbour_takes_the_place_of_another(stage: Stage) -> None:
+    ifindex = stage.add("nic1").identity.ifindex
+    first = Neighbour(2, "10.0.0.9", "02:00:00:00:00:09", 128, 0)
+    second = first._replace(mac="02:00:00:00:00:10")
+    for each in (first, first, second):
+        stage.host.set_neighbour(ifindex, each, present=True)
+        assert stage.host.neighbours(ifindex) == (each,)
+
+
 def test_sysctls_are_reset_by_a_move(stage: Stage) -> None:
     link = stage.add("nic1")
     key = "ipv4/conf/rp_filter"
@@ -239,6 +278,24 @@ def test_sysctls_are_reset_by_a_move(stage: Stage) -> None:
     assert dict(stage.host.sysctls("nic1"))[key] == default
 
 
+def test_what_is_stacked_on_a_link_elsewhere_shows_by_its_mac_until_that_moves(
+    stage: Stage,
+) -> None:
+    """A move flushes them, so that a macvlan is deaf even when the link below is back."""
+    link = stage.add("nic1")
+    ifindex = link.identity.ifindex
+    assert stage.host.forwarding(ifindex) == ()
+    mac = stage.stack(link)
+    assert [each.mac for each in stage.host.forwarding(ifindex)] == [mac]
+    assert stage.host.overheard(link)
+    assert there(stage.host, "nic1").uppers == ()
+    move(stage, link)
+    gone = there(stage.pod, "nic1")
+    stage.pod.move(gone.identity.ifindex, stage.host, gone.settings, gone.settings)
+    back = there(stage.host, "nic1").identity.ifindex
+    assert stage.host.forwarding(back) == ()
+
+
 def test_what_is_not_there_cannot_be_changed(stage: Stage) -> None:
     assert refusal(lambda: stage.host.set_altname(9999, "x", present=True)) in (
         errno.ENODEV,
@@ -246,3 +303,51 @@ def test_what_is_not_there_cannot_be_changed(stage: Stage) -> None:
     )
     with pytest.raises(KernelRefused):
         stage.host.set_sysctl("none", "ipv4/conf/rp_filter", "1")
+
+
+def test_what_is_stacked_is_deleted_wherever_it_is_known_to_be(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.occupy("own")
+    assert not stage.host.overheard(link)
+    stage.stack(link)
+    assert not stage.pod.knows_others(stage.host)
+    assert stage.pod.delete_stacked(link.identity.ifindex, stage.host) == ("mv",)
+    assert stage.pod.delete_stacked(link.identity.ifindex, stage.host) == ()
+    assert not stage.host.overheard(link)
+    assert stage.pod.link(name="own") is not None
+
+
+def test_what_is_stacked_is_hunted_for(stage: Stage) -> None:
+    link = stage.add("nic1")
+    stage.stack(link)
+    assert stage.kernel.hunt(link) == ("mv",)
+    assert stage.kernel.hunt(link) == ()
+
+
+def test_a_namespace_knows_where_links_went(stage: Stage) -> None:
+    link = stage.add("nic1")
+    assert not stage.host.knows_others(stage.pod)
+    move(stage, link)
+    assert not stage.host.knows_others(stage.pod)
+    assert stage.host.knows_others(stage.host)
+    identity = link.identity
+    assert (stage.host.holds(identity), stage.pod.holds(identity)) == (False, True)
+
+
+def test_macs_come_and_go(stage: Stage) -> None:
+    ifindex = stage.add("nic1").identity.ifindex
+    unicast = Forwarding(0x80, 2, (("NDA_LLADDR", "020000000066"),))
+    multicast = Forwarding(0x80, 2, (("NDA_LLADDR", "010203040506"),))
+    for present in (True, False):
+        for each in (unicast, multicast):
+            stage.host.set_forwarding(ifindex, each, present=present)
+        there_now = set(stage.host.forwarding(ifindex))
+        assert there_now == ({unicast, multicast} if present else set())
+
+
+def test_what_ethtool_set_stays_over_a_move(stage: Stage) -> None:
+    link = stage.add("nic1")
+    before = dict(stage.host.ethtool("nic1"))
+    stage.host.set_ethtool("nic1", "features", before["features"])
+    move(stage, link)
+    assert dict(stage.pod.ethtool("nic1")) == before

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_netdev.request import FIELDS
+from tests.host import ROOT
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
@@ -74,6 +77,63 @@ def test_validate(host: Host, text: str, what: str, fault: str) -> None:
     assert json.loads(machine.stdout)["valid"] == (not fault)
 
 
+def test_validate_tells_every_fault_of_an_entry_at_once(host: Host) -> None:
+    entry = {
+        "type": "cni-netdev",
+        "ipam": {"type": "host-local"},
+        "logLevel": "loud",
+        "reportAddresses": "yes",
+        "stateDir": "here",
+        "logFile": "here",
+        "agentSocket": 5,
+        "policy": {"x": 1},
+        "policyFile": "there",
+        "devices": [{"name": "nic1", "mtu": 5}, {"nme": "nic2"}],
+    }
+    conflist = {"plugins": [{"type": "ptp"}, entry]}
+    answer = host.netdevctl("validate", "-", stdin=json.dumps(conflist))
+    assert answer.code == 1
+    assert [line.partition(":")[0] for line in answer.stderr.splitlines()] == [
+        "stateDir",
+        "agentSocket",
+        "logFile",
+        "logLevel",
+        "ipam",
+        "reportAddresses",
+        "policyFile",
+        "policy and policyFile",
+        "devices[0].mtu",
+        "devices[1].nme",
+        "devices[1]",
+        "policy.x",
+    ]
+
+
+def test_validate_knows_every_field_that_is_read() -> None:
+    source = (ROOT / "cni_netdev" / "request.py").read_text()
+    reader = source.split("\ndef read_config(")[1].split("\ndef _is_plain(")[0]
+    read = set(re.findall(r'(?:_path\(conf, |conf\.get\()"(\w+)"', reader))
+    assert read | {"logLevel"} == {*FIELDS, "devices", "policy"}
+
+
+def test_validate_a_file_with_many_manifests(host: Host) -> None:
+    """As people apply them: lists, and documents one behind the other."""
+    metadata = 'metadata: {annotations: {netdevices.nri.containerd.io: "- nme: x"}}'
+    spec = f"{{jobTemplate: {{spec: {{template: {{{metadata}}}}}}}}}"
+    items = f"[{{kind: Service, metadata: {{}}}}, {{kind: CronJob, metadata: {{}}, spec: {spec}}}]"
+    documents = (
+        "kind: ConfigMap\nmetadata: {}",
+        f"kind: List\nitems: {items}",
+        f"kind: Pod\n{metadata}",
+    )
+    answer = host.netdevctl("validate", "-", stdin="\n---\n".join(documents))
+    assert answer.code == 1
+    key = "metadata.annotations['netdevices.nri.containerd.io'][0].nme"
+    where = [line.partition(": unknown")[0] for line in answer.stderr.splitlines()]
+    assert f"document 2: items[1].spec.jobTemplate.spec.template.{key}" in where
+    assert f"document 3: {key}" in where
+
+
 @pytest.mark.parametrize("kind", ["Pod", "Deployment"])
 def test_validate_a_manifest(host: Host, kind: str) -> None:
     metadata = 'metadata: {annotations: {netdevices.nri.containerd.io: "- nme: x"}}'
@@ -84,6 +144,32 @@ def test_validate_a_manifest(host: Host, kind: str) -> None:
     assert answer.code == 1
     assert "pod manifest" in answer.stdout
     assert "did you mean name?" in answer.stderr
+
+
+def test_policy_test_says_beforehand_what_add_then_says(cni: Host) -> None:
+    for link in ("nic1", "nic2", "uplink"):
+        cni.veth(link)
+    cni.ip("addr add 10.250.0.1/24 dev uplink")
+    cni.ip("route add default via 10.250.0.254")
+    rules = {"default": "deny", "rules": [{"allow": {"names": ["nic1"], "namespaces": ["hpc"]}}]}
+    conf = {**CONF, "policy": rules, "devices": None}
+    file = cni.directory / "10.conf"
+    file.write_text(json.dumps(conf))
+    pod = cni.pod()
+    for name, allowed in (("nic1", True), ("nic2", False), ("uplink", False)):
+        typed = ("policy", "test", str(file), "--pod", "hpc/solver", "--device", name, "--json")
+        answer = cni.netdevctl(*typed)
+        (row,) = json.loads(answer.stdout)
+        assert (answer.code, row["verdict"]) == ((0, "allowed") if allowed else (1, "refused"))
+        asked = {**conf, "runtimeConfig": {"netDevices": [{"name": name}]}}
+        done = cni.plugin("ADD", asked, netns=pod.path, container=name, env=POD_ARGS)
+        if allowed:
+            done.ok()
+        else:
+            code, said = done.error()
+            assert (code, row["why"] in said) == (102, True)
+    everything = cni.netdevctl("policy", "test", str(file), "--pod", "web/x")
+    assert (everything.code, "allowed" in everything.stdout) == (0, False)
 
 
 def test_devices_says_what_could_be_lent_and_who_holds_it(cni: Host) -> None:
@@ -145,6 +231,28 @@ def test_uninstall_refuses_while_devices_are_lent_or_drains(cni: Host) -> None:
     assert cni.netdevctl("uninstall", "--bin-dir", str(cni.bin_dir), "--drain").code == 0
     assert not (cni.bin_dir / "cni-netdev").exists()
     assert differences(before, capture("nic1")) == []
+
+
+def test_uninstall_looks_where_the_conflists_say(cni: Host) -> None:
+    cni.veth("nic1")
+    cni.conflist({"type": "ptp"}, {**CONF, "stateDir": "/run/elsewhere"})
+    (cni.conf_dir / "98-torn.conflist").write_text("{")
+    (cni.conf_dir / "99-notes.txt").write_text("{")
+    cni.plugin("ADD", {**CONF, "stateDir": "/run/elsewhere"}, netns=cni.pod().path).ok()
+    uninstall = ["uninstall", "--bin-dir", str(cni.bin_dir), "--conf-dir", str(cni.conf_dir)]
+    refused = cni.netdevctl(*uninstall)
+    assert refused.code == 1
+    assert "devices are lent to c1/eth0 by /run/elsewhere" in refused.stderr
+    assert "98-torn.conflist cannot be read" in refused.stderr
+    assert "99" not in refused.stderr
+    assert (cni.bin_dir / "cni-netdev").exists()
+    done = cni.netdevctl(*uninstall, "--drain")
+    assert done.code == 0
+    assert "nic1" in done.stdout
+    assert "looked for lent devices in /run/cni-netdev, /run/elsewhere" in done.stdout
+    assert not (cni.bin_dir / "cni-netdev").exists()
+    wrong = cni.netdevctl("uninstall", "--bin-dir", str(cni.bin_dir), "--conf-dir", "/nowhere")
+    assert wrong.code == 2
 
 
 def test_an_unreadable_record_blocks_uninstall(cni: Host) -> None:

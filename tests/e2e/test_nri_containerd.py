@@ -294,11 +294,15 @@ def test_eight_pods_at_once(node: Host) -> None:
 
 
 def test_migration_from_the_go_injector(node: Host) -> None:
-    """Its devices are still lent: moved by what it does, with the host's name as their alias."""
+    """Its devices are still lent: moved by what it does, with the host's name as their alias.
+
+    What the pod made itself is not taken for one.
+    """
     with Containerd(node) as containerd:
         node.veth("plain0")
         before = {"plain0": capture("plain0")}
-        pod = containerd.run_pod("old", {KEY: "- {name: plain0, new_name: eth33}"})
+        asked = "- {name: plain0, new_name: eth33}\n- {name: free0, new_name: forged}"
+        pod = containerd.run_pod("old", {KEY: asked})
         inside = containerd.netns(pod).rpartition("/")[2]
         for command in (
             "link set plain0 down",
@@ -306,12 +310,15 @@ def test_migration_from_the_go_injector(node: Host) -> None:
             f"link set plain0 netns {inside}",
             f"-n {inside} link set plain0 name eth33",
             f"-n {inside} link set eth33 up",
+            f"-n {inside} link add forged type ifb",
+            f"-n {inside} link set forged alias free0",
         ):
             node.ip(command)
         with NriPlugin(node, containerd.nri_socket, "-adopt") as plugin:
             adopted = plugin.wait_for("adopted from the Go injector", pod="old")
             assert adopted["devices"] == ["plain0"]
+            assert "'forged' is younger than its pod" in plugin.wait_for("not adopted")["error"]
             plugin.wait_for("synchronized")
-            containerd.create(pod, "main")
             end(containerd, pod)
             see_that_all_is_home(node, before)
+            assert "free0" not in node.names()

@@ -16,7 +16,7 @@ from tests import faulty
 from tests.containerd import Containerd
 from tests.injector import KEY, NriPlugin
 from tests.nri_node import TWO, prepare, see_that_all_is_home, snapshot
-from tests.nri_runtime import GoRuntime, pod
+from tests.nri_runtime import GoRuntime, PluginRefused, pod
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -30,11 +30,17 @@ def node(cni: Host) -> Host:
     return prepare(cni)
 
 
-def events(node: Host, runtime: GoRuntime, during: str) -> int:
-    """How many there are in one attach or detach, both of two devices."""
-    trace = node.directory / f"trace-{during}"
+def moments(node: Host, runtime: GoRuntime, during: str) -> list[int]:
+    found = faulty.moments(trace(node, runtime, during))
+    assert len(found) > 15
+    return found
+
+
+def trace(node: Host, runtime: GoRuntime, during: str) -> list[str]:
+    """The events of one attach or detach, both of two devices."""
+    path = node.directory / f"trace-{during}"
     plugin = faulty_plugin(node, runtime.socket)
-    plugin.start(NETDEV_TRACE=str(trace), NETDEV_DURING=during)
+    plugin.start(NETDEV_TRACE=str(path), NETDEV_DURING=during)
     plugin.wait_for("synchronized")
     inside = node.pod("counted")
     counted = pod("counted", {KEY: TWO}, netns=inside.path)
@@ -42,7 +48,7 @@ def events(node: Host, runtime: GoRuntime, during: str) -> int:
     runtime.stop(counted)
     inside.delete()
     plugin.terminate()
-    return len(trace.read_text().splitlines())
+    return path.read_text().splitlines()
 
 
 def faulty_plugin(node: Host, socket: str | Path) -> NriPlugin:
@@ -54,9 +60,7 @@ def faulty_plugin(node: Host, socket: str | Path) -> NriPlugin:
 def test_the_plugin_at_every_event(node: Host, during: str, when: str) -> None:
     before = snapshot()
     with GoRuntime(node.directory) as runtime:
-        count = events(node, runtime, during)
-        assert count > 20
-        for number in range(1, count + 1):
+        for number in moments(node, runtime, during):
             moment = f"killed {when} event {number} of {during}"
             plugin = faulty_plugin(node, runtime.socket)
             inside = node.pod(f"pod{number}")
@@ -79,14 +83,38 @@ def test_the_plugin_at_every_event(node: Host, during: str, when: str) -> None:
                 inside.delete()
 
 
+def test_sigterm_while_the_kernel_never_answers(node: Host) -> None:
+    """It ends within the unit's TimeoutStopSec=; the next one goes on from the record."""
+    before = snapshot()
+    with GoRuntime(node.directory) as runtime:
+        fifo = node.directory / "never"
+        os.mkfifo(fifo)
+        move = 1 + next(
+            number for number, each in enumerate(trace(node, runtime, "attach")) if "move" in each
+        )
+        plugin = faulty_plugin(node, runtime.socket)
+        plugin.start(NETDEV_PAUSE_AT=f"{move}:{fifo}", NETDEV_DURING="attach")
+        with plugin:
+            plugin.wait_for("synchronized")
+            inside = node.pod()
+            one = pod("one", {KEY: TWO}, netns=inside.path)
+            with pytest.raises(PluginRefused, match="DeadlineExceeded"):
+                runtime.run(one)
+            assert plugin.terminate() == 1
+            assert plugin.wait_for("ended while the worker is stuck; its work is on record")
+            assert node.left_over()
+        with plugin:
+            see_that_all_is_home(node, before)
+
+
 def test_containerd_at_every_event(node: Host) -> None:
     """The plugin is held at the event, containerd killed and started; then both go on."""
     before = snapshot()
     with GoRuntime(node.directory) as runtime:
-        counts = {during: events(node, runtime, during) for during in ("attach", "detach")}
+        found = {during: moments(node, runtime, during) for during in ("attach", "detach")}
     with Containerd(node) as containerd:
-        for during, count in counts.items():
-            for number in range(1, count + 1):
+        for during, numbers in found.items():
+            for number in numbers:
                 die_while_held(node, containerd, during, number, before)
 
 

@@ -10,12 +10,14 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import faulty
+from tests.host import PEERS
 from tests.host import run as node_run
 from tests.injector import KEY, PROGRAM, NriPlugin
 from tests.linkstate import everything
@@ -380,6 +382,43 @@ def test_two_injectors_do_not_share_a_link(node: Host) -> None:
             assert second.wait(30) == 0
 
 
+@pytest.mark.parametrize(("index", "first"), [("05", "the other"), ("20", "ours")])
+def test_an_injector_of_another_kind_beside_ours(node: Host, index: str, first: str) -> None:
+    """For the same link and pod, in the Go way: whoever is asked second refuses the pod."""
+    before = snapshot()
+    with GoRuntime(node.directory) as runtime, NriPlugin(node, runtime.socket):
+        runtime.wait_for("plugins", count=1)
+        command = [str(PEERS / "nri-go-way"), "-link", "dummy0", "-as", "eth33", "-idx", index]
+        with subprocess.Popen([*command, "-socket", str(runtime.socket)]) as other:
+            runtime.wait_for("plugins", count=2)
+            inside = node.pod()
+            one = pod("one", {KEY: ONE}, netns=inside.path)
+            with pytest.raises(PluginRefused, match="not found" if first == "ours" else "no link"):
+                runtime.run(one)
+            assert "eth33" in inside.names(), "the first one's, until the pod is stopped"
+            with suppress(PluginRefused):  # the other has nothing to give back
+                runtime.stop(one)
+            other.terminate()
+        assert inside.names() == ["lo"]
+        assert "dummy0" in node.names()
+        if first == "ours":
+            see_that_all_is_home(node, before)
+        assert node.left_over() == []
+
+
+@pytest.mark.usefixtures("host")
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [str(PROGRAM), "-idx", "10", "-metrics", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    words = f"metrics: cannot listen on {address}: Address already in use"
+    assert words in " ".join(done.stderr.split())
+
+
 # --- wrong use -------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[list[str], str, str]] = {
@@ -387,6 +426,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "index": (["-idx", "7"], "", "'7' must be two digits"),
     "name": (["-idx", "10", "-name", "a/b"], "", "letters, digits"),
     "metrics": (["-idx", "10", "-metrics", "9400"], "", "no address to listen on"),
+    "socket": (["-idx", "10", "-socket", "/run/" + "x" * 103], "", "is no path of a socket"),
     "flag": (["-idx", "10", "-verbos"], "", "No such option"),
     "file": (["-idx", "10", "-config", "/nowhere"], "", "/nowhere"),
     "keys": (
@@ -414,6 +454,17 @@ def test_wrong_use_is_told_and_nothing_starts(node: Host, case: str) -> None:
     assert words in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
     assert everything() == before
+
+
+def test_a_configuration_that_others_may_write_is_not_read(node: Host) -> None:
+    """The policy may be in it."""
+    config = node.directory / "config.yaml"
+    config.write_text("policy: {default: deny}\n")
+    config.chmod(0o666)
+    command = [str(PROGRAM), "-idx", "10", "-config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert "must be root's and not writable by others" in done.stderr.replace("\n", " ")
 
 
 def test_a_configuration_by_configure_that_is_wrong(node: Host) -> None:

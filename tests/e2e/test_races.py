@@ -1,16 +1,27 @@
-"""Many at once: pods side by side, pods that want one link, the same call twice."""
+"""Many at once: pods side by side, pods that want one link, the same call twice.
+
+tests/kernel/test_intruders.py has others at work before every event of ours.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import faulty
+from tests.host import STATE_DIR
 from tests.linkstate import capture, differences
+from tests.wait import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.host import Host, Pod
 
 pytestmark = pytest.mark.e2e
@@ -18,7 +29,9 @@ pytestmark = pytest.mark.e2e
 CONF: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev"}
 
 
-def start(host: Host, verb: str, container: str, pod: Pod, link: str) -> subprocess.Popen[str]:
+def start(
+    host: Host, verb: str, container: str, pod: Pod, link: str, **env: str
+) -> subprocess.Popen[str]:
     """The plugin, left running."""
     child = subprocess.Popen(
         [host.bin_dir / "cni-netdev"],
@@ -28,6 +41,7 @@ def start(host: Host, verb: str, container: str, pod: Pod, link: str) -> subproc
             "CNI_NETNS": pod.path,
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(host.bin_dir),
+            **env,
         },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -121,3 +135,77 @@ def test_a_link_handed_from_pod_to_pod(cni: Host) -> None:
         holder = other
     assert finish(start(cni, "DEL", f"c{holder}", pods[holder], "nic1"))[0] == 0
     assert differences(before, capture("nic1")) == []
+
+
+@contextmanager
+def held(
+    host: Host, verb: str, container: str, pod: Pod, before: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The plugin, standing still before the first such event until the block ends."""
+    trace, fifo = host.directory / "trace", host.directory / f"{verb}.fifo"
+    trace.unlink(missing_ok=True)
+    assert finish(start(host, "ADD", "trial", pod, "nic1", NETDEV_TRACE=str(trace)))[0] == 0
+    if verb == "DEL":
+        trace.unlink()
+    assert finish(start(host, "DEL", "trial", pod, "nic1", NETDEV_TRACE=str(trace)))[0] == 0
+    events = trace.read_text().splitlines()
+    number = 1 + next(at for at, each in enumerate(events) if each.startswith(before))
+    if verb == "DEL":
+        assert finish(start(host, "ADD", container, pod, "nic1"))[0] == 0
+    os.mkfifo(fifo)
+    child = start(host, verb, container, pod, "nic1", NETDEV_PAUSE_AT=f"{number}:{fifo}")
+    until(Path(f"{fifo}.held").exists, child.poll)
+    yield child
+    fifo.read_bytes()
+
+
+def host_device(host: Host, verb: str, pod: Pod) -> Any:
+    conf = {"cniVersion": "1.0.0", "name": "hd", "type": "host-device", "device": "nic1"}
+    path = {"PATH": os.environ["PATH"]}
+    return host.plugin(
+        verb, conf, netns=pod.path, container="hd", program="host-device", env=path
+    ).ok()
+
+
+def test_host_device_takes_the_link_that_we_are_about_to_move(cni: Host) -> None:
+    cni.configured("nic1")
+    pods = [cni.pod("pod0"), cni.pod("pod1")]
+    faulty.install(cni.bin_dir)
+    with held(cni, "ADD", "c0", pods[0], "pin") as ours:
+        host_device(cni, "ADD", pods[1])
+    code, document = finish(ours)
+    assert (code, document["code"]) == (1, 101)
+    assert (pods[0].names(), pods[1].names()) == (["lo"], ["lo", "eth0"])
+    assert finish(start(cni, "DEL", "c0", pods[0], "nic1"))[0] == 0
+    assert pods[1].names() == ["lo", "eth0"]
+    host_device(cni, "DEL", pods[1])
+    assert "nic1" in cni.names()
+    assert cni.left_over() == []
+
+
+def test_host_device_takes_the_link_that_just_came_home(cni: Host) -> None:
+    cni.configured("nic1")
+    pods = [cni.pod("pod0"), cni.pod("pod1")]
+    faulty.install(cni.bin_dir)
+    with held(cni, "DEL", "c0", pods[0], "netlink add address") as ours:
+        host_device(cni, "ADD", pods[1])
+    assert finish(ours) == (0, None)
+    assert (pods[0].names(), pods[1].names()) == (["lo"], ["lo", "eth0"])
+    assert cni.left_over() == []
+    assert json.loads(cni.netdevctl("recover", "--json").stdout) == []
+    assert pods[1].names() == ["lo", "eth0"]
+
+
+def test_another_pod_waits_while_a_link_is_being_lent(cni: Host) -> None:
+    """And is told who has it, once that is so."""
+    cni.configured("nic1")
+    pods = [cni.pod("pod0"), cni.pod("pod1")]
+    faulty.install(cni.bin_dir)
+    with held(cni, "ADD", "c0", pods[0], "netlink move") as ours:
+        second = start(cni, "ADD", "c1", pods[1], "nic1")
+        own_lock = STATE_DIR / "locks" / "attachment-cni-c1-eth0.lock"
+        until(own_lock.exists, second.poll)
+    assert finish(ours)[0] == 0
+    code, document = finish(second)
+    assert (code, document["code"]) == (1, 103)
+    assert (pods[0].names(), pods[1].names()) == (["lo", "eth0"], ["lo"])

@@ -334,7 +334,8 @@ def test_the_pods_namespace_counts_in_rules(ready: Host) -> None:
 
 
 def test_policy_file_must_be_roots_alone(ready: Host) -> None:
-    policy = Path("/run/policy.yaml")
+    policy = Path("/run/etc/policy.yaml")
+    policy.parent.mkdir(0o755)
     policy.write_text("default: deny\nrules:\n- allow: {names: [nic1]}\n")
     pod = ready.pod()
     conf = {**CONF, "policyFile": str(policy), "runtimeConfig": {"netDevices": [{"name": "nic1"}]}}
@@ -342,6 +343,10 @@ def test_policy_file_must_be_roots_alone(ready: Host) -> None:
     code, said = ready.plugin("ADD", conf, netns=pod.path).error()
     assert (code, "not writable by others" in said) == (7, True)
     policy.chmod(0o644)
+    policy.parent.chmod(0o1777)
+    code, said = ready.plugin("ADD", conf, netns=pod.path).error()
+    assert (code, "its directory /run/etc must be root's" in said) == (7, True)
+    policy.parent.chmod(0o755)
     ready.plugin("ADD", conf, netns=pod.path).ok()
 
 

@@ -7,23 +7,16 @@ import os
 import select
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cni_netdev.core import netns
-from cni_netdev.core.devices import parse_devices
-from cni_netdev.core.engine import Injector
 from cni_netdev.core.errors import DeviceHeld, KernelRefused, PolicyRefused
-from cni_netdev.core.journal import FileJournal
-from cni_netdev.core.kernel import SystemKernel, SystemNetns
-from cni_netdev.core.model import Owner
-from cni_netdev.core.policy import Pod as PodOfPolicy
-from cni_netdev.core.policy import parse_policy
+from cni_netdev.core.kernel import SystemNetns
 from tests import bpf_programs
 from tests.host import run
+from tests.lending import OWNER, Node, inside
 from tests.linkstate import capture, differences, everything
 
 if TYPE_CHECKING:
@@ -31,34 +24,9 @@ if TYPE_CHECKING:
 
     from pytest_mock import MockerFixture
 
-    from cni_netdev.core.restore import Release
     from tests.host import Host, Pod
 
 pytestmark = pytest.mark.kernel
-
-OWNER = Owner("cni", "net", "c1", "eth0")
-
-
-class Node:
-    """The engine on the test's host."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-        self.kernel = SystemKernel()
-        self.journal = FileJournal()
-        self.engine = Injector(self.kernel, self.journal)
-
-    def attach(
-        self, pod: Pod, *devices: dict[str, object], owner: Owner = OWNER, policy: object = None
-    ) -> None:
-        requests = parse_devices(list(devices), "config", "devices")
-        rules = parse_policy(policy or {})
-        self.engine.attach(owner, pod.path, requests, rules, PodOfPolicy())
-
-    def detach(self, owner: Owner = OWNER) -> Release:
-        release = self.engine.detach(owner.key)
-        assert release is not None
-        return release
 
 
 @pytest.fixture
@@ -228,6 +196,44 @@ def test_an_address_that_another_link_has_by_now_is_left_there(node: Node) -> No
     release = node.detach()
     assert "10.1.0.1/24 is on another link by now" in " ".join(release.notes)
     assert "10.1.0.1" not in node.host.ip("addr show nic1")
+
+
+def test_what_has_the_place_of_something_is_left_there_and_said(
+    node: Node, mocker: MockerFixture
+) -> None:
+    """A daemon was there between our look and our request."""
+    node.host.veth("other")
+    node.host.ip("addr add 10.5.0.1/24 dev other")
+    node.host.veth("nic1")
+    for arguments in (
+        "-6 addr add fd01::1/64 dev nic1 nodad",
+        "addr add 10.1.0.1/24 dev nic1",
+        "route add 172.16.0.0/16 via 10.1.0.254",
+        "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev nic1",
+    ):
+        node.host.ip(arguments)
+    node.attach(node.host.pod(), {"name": "nic1"})
+    set_address = SystemNetns.set_address
+    daemon = [
+        "-6 addr add fd01::1/128 dev nic1 nodad",
+        "route add 172.16.0.0/16 via 10.5.0.254 dev other",
+        "neigh replace 10.1.0.9 lladdr 02:00:00:00:00:88 nud reachable dev nic1",
+    ]
+
+    def with_a_daemon(self: SystemNetns, *given: Any, present: bool) -> None:
+        while daemon:
+            node.host.ip(daemon.pop(0))
+        set_address(self, *given, present=present)
+
+    mocker.patch.object(SystemNetns, "set_address", with_a_daemon)
+    notes = node.detach().notes
+    assert [each.partition(": File exists")[0] for each in notes] == [
+        "nic1: add address fd01::1/64: another is in its place",
+        "nic1: add route 172.16.0.0/16 via 10.1.0.254: another is in its place",
+    ]
+    assert "dev other" in node.host.ip("route show 172.16.0.0/16")
+    (neighbour,) = node.host.json("neigh show dev nic1 nud permanent")
+    assert neighbour["lladdr"] == "02:00:00:00:00:09"
 
 
 def test_a_destroyed_link_made_anew_is_not_taken(node: Node) -> None:
@@ -572,20 +578,14 @@ def test_a_route_that_cannot_be_said_in_full_is_told_not_changed(node: Node) -> 
 # --- BPF ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def inside(pod: Pod) -> Iterator[None]:
-    handle = netns.open_namespace(pod.path)
-    with netns.inside(handle.fd):
-        yield
-    handle.close()
-
-
 def index_of(links: list[dict[str, int]]) -> int:
     return links[0]["ifindex"]
 
 
-@pytest.mark.parametrize("plant", ["xdp", "xdp link", "tcx", "tcx link"])
-def test_programs_that_the_pod_planted_are_gone(node: Node, plant: str) -> None:
+@pytest.mark.parametrize(
+    "plant", ["xdp", "xdp link", "tcx", "tcx link", "xdp pinned", "tcx pinned"]
+)
+def test_programs_that_the_pod_planted_are_gone(node: Node, tmp_path: Path, plant: str) -> None:
     node.host.configured("nic1")
     before = capture("nic1")
     pod = node.host.pod()
@@ -596,8 +596,10 @@ def test_programs_that_the_pod_planted_are_gone(node: Node, plant: str) -> None:
         if plant == "tcx":
             bpf_programs.attach_tcx(ifindex, "ingress")
             bpf_programs.attach_tcx(ifindex, "egress")
-        elif plant.endswith("link"):
+        elif plant != "xdp":
             held.append(bpf_programs.link(ifindex, plant.split(maxsplit=1)[0]))
+    if plant.endswith("pinned"):  # no process need live for it
+        bpf_programs.pin(held.pop(), tmp_path)
     if plant == "xdp":
         attach_xdp(pod, ifindex)
     release = node.detach()

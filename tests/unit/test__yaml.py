@@ -20,7 +20,7 @@ GOOD = "- {name: eth0, 'new_name': \"fast0\", mtu: 9000, mac: null}\n- name: |\n
 BAD = ["{a", "a: b: c", "\x01", "- a\n b\n-c", "'", "&", "- [", "%", "\ud800"]
 SHOW = f"""
 for text in ({GOOD!r}, *{BAD!r}):
-    try: print(repr(_yaml.parse(text)))
+    try: print(repr(list(_yaml.parse(text))))
     except _yaml.Unreadable as error: print(ascii(str(error)))
 """
 
@@ -35,7 +35,7 @@ def run(script: str) -> str:
 def test_nothing_of_pyyaml_is_loaded_beside_the_parser() -> None:
     """If this fails a release asks for more: see what, and give it to a stand-in."""
     show = "print(*[name for name in sys.modules if name.partition('.')[0] in ('yaml', 're')])"
-    loaded = run(f"{LOAD}_yaml.parse('a: b')\n{show}").split()
+    loaded = run(f"{LOAD}list(_yaml.parse('a: b'))\n{show}").split()
     assert sorted(loaded) == [
         "yaml._yaml",
         "yaml.error",
@@ -59,14 +59,14 @@ def test_events_are_those_of_yaml_parse(text: str) -> None:
         expected = list(yaml.parse(text, Loader=yaml.CBaseLoader))
     except yaml.YAMLError:
         with pytest.raises(_yaml.Unreadable):
-            _yaml.parse(text)
+            list(_yaml.parse(text))
     else:
-        assert repr(_yaml.parse(text)) == repr(expected)
+        assert repr(list(_yaml.parse(text))) == repr(expected)
 
 
 def test_the_real_package_can_still_be_imported() -> None:
     script = (
-        "_yaml.parse('a: b')\nimport yaml\n"
+        "list(_yaml.parse('a: b'))\nimport yaml\n"
         "print(yaml.load('a: [1, x]', Loader=yaml.CSafeLoader), yaml.safe_load('2'))\n"
         "try: yaml.load('{', Loader=yaml.CSafeLoader)\n"
         "except yaml.YAMLError: print('refused')"
@@ -76,4 +76,4 @@ def test_the_real_package_can_still_be_imported() -> None:
 
 def test_without_the_c_half_python_parses() -> None:
     hidden = "sys.modules['yaml._yaml'] = None\n"
-    assert run(hidden + LOAD + "print(len(_yaml.parse('a: b')))") == "8\n"
+    assert run(hidden + LOAD + "print(len(list(_yaml.parse('a: b'))))") == "8\n"

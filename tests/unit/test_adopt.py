@@ -198,6 +198,12 @@ def test_an_alias_that_is_the_name_of_a_lent_link_is_forged(bench: Bench, alias:
     assert f"name '{alias}' is held by c2/eth0" in note
 
 
+def test_a_link_that_the_pod_can_have_made_is_not_adopted(bench: Bench) -> None:
+    forge(bench, "net7", "eth7")
+    asked = request("eth7", new_name="net7")
+    assert "devices[0]: 'net7' is younger than its pod's network namespace" in refusal(bench, asked)
+
+
 def test_a_link_that_is_on_anothers_record_is_not_adopted(bench: Bench) -> None:
     bench.attach(NET1)
     settings = bench.first.link.settings._replace(alias="eth7")
@@ -208,7 +214,9 @@ def test_a_link_that_is_on_anothers_record_is_not_adopted(bench: Bench) -> None:
 
 def test_one_link_or_name_is_adopted_once(bench: Bench) -> None:
     lend_as_go_does(bench, bench.first, "net1")
-    forge(bench, "net2", "eth1")
+    lend_as_go_does(bench, bench.second, "net2")
+    settings = bench.second.link.settings._replace(alias="eth1")
+    bench.second.link = bench.second.link._replace(settings=settings)
     twin = request("eth1", new_name="net2")._replace(where="[1]")
     attachment = adopt(bench, NET1, twin, NET1._replace(where="[2]"))
     assert adopted(attachment) == ["eth1"]
@@ -290,7 +298,7 @@ def test_a_lower_link_in_the_pods_numbers_holds_none_of_the_host(bench: Bench) -
 
 @pytest.mark.parametrize("kind", ["bridge", "bond", "vrf"])
 def test_what_the_kernel_ties_to_its_namespace_was_never_lent(bench: Bench, kind: str) -> None:
-    forge(bench, "net7", "eth7", kind)
+    lend_as_go_does(bench, bench.world.add_link("eth7", kind=kind), "net7")
     assert f"of kind {kind} to its namespace" in refusal(bench, request("eth7", new_name="net7"))
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_netdev.core.annotations import KEYS, find_annotation, parse_annotation
+from cni_netdev.core.annotations import KEYS, MOST_BYTES, find_annotation, parse_annotation
 from cni_netdev.core.errors import RequestError
 from cni_netdev.core.model import DeviceRequest, Selector
 from tests.strategies import requests
@@ -70,6 +71,21 @@ def test_the_first_key_present_wins() -> None:
     assert find_annotation(both) == (KEYS[1], "a")
     assert find_annotation({"x": "y"}) is None
     assert find_annotation(None) is None
+
+
+@pytest.mark.parametrize("letter", ["#", "#é", "#\U0001f600"])
+def test_the_most_bytes(letter: str) -> None:
+    size = len(letter.encode())
+    text = letter * (MOST_BYTES // size)
+    assert parse_annotation(text + "#" * (MOST_BYTES - len(text.encode()))) == ()
+    with pytest.raises(RequestError, match=f"{MOST_BYTES + 1} bytes are more than {MOST_BYTES}"):
+        parse_annotation(text + "#" * (MOST_BYTES + 1 - len(text.encode())))
+
+
+@pytest.mark.parametrize("value", [None, 7, ["- name: nic1"], {"name": "nic1"}, b"- name: nic1"])
+def test_an_annotation_is_text(value: Any) -> None:
+    with pytest.raises(RequestError, match="the annotation must be text"):
+        parse_annotation(value)
 
 
 def test_deep_and_wide_texts_end_quickly() -> None:

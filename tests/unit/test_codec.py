@@ -25,15 +25,23 @@ def test_a_record_of_this_version_stays_readable() -> None:
     """An upgraded plugin brings home what the old one lent: if this fails, raise the version."""
     record = decode(GOLDEN.read_text())
     assert record.devices[0].home.link.name == "nic1"
-    assert json.loads(encode(record)) == json.loads(GOLDEN.read_text())
+    assert is_within(json.loads(GOLDEN.read_text()), json.loads(encode(record)))
 
 
-@given(st.data())
-def test_a_torn_record_is_never_half_read(data: st.DataObject) -> None:
-    text = GOLDEN.read_text()
-    cut = data.draw(st.integers(0, len(text) - 3))
-    with pytest.raises(RecordUnreadable):
-        decode(text[:cut])
+def is_within(old: object, new: object) -> bool:
+    """Whether nothing of the old is gone or otherwise; there may be fields that are newer."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(key in new and is_within(value, new[key]) for key, value in old.items())
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(is_within, old, new))
+    return old == new
+
+
+def test_a_torn_record_is_never_half_read() -> None:
+    text = GOLDEN.read_text().rstrip()
+    for cut in range(len(text)):
+        with pytest.raises(RecordUnreadable):
+            decode(text[:cut])
 
 
 @given(st.data())

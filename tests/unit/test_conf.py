@@ -17,7 +17,8 @@ import yaml
 from cni_netdev.core.annotations import find_annotation, parse_annotation
 from cni_netdev.core.model import Selector
 from cni_netdev.core.policy import Policy
-from cni_netdev.validate import policy_from, validate_text
+from cni_netdev.policysource import read_policy
+from cni_netdev.validate import validate_text
 from nri_plugin.config import Config, parse
 from nri_plugin.main import DEFAULT_SOCKET, cli
 from tests.confine import read_unit
@@ -81,7 +82,7 @@ def test_it_is_in_the_documents(name: str) -> None:
 
 
 def test_the_policy_is_read_as_one() -> None:
-    assert len(policy_from(text("policy.yaml")).rules) == 3
+    assert len(read_policy(text("policy.yaml"), "policy.yaml").policy.rules) == 3
 
 
 # --- the sample ------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def daemon_config() -> Config:
 
 
 def test_the_config_maps_files_are_where_the_arguments_say() -> None:
-    policy = policy_from(in_container()[str(daemon_config().policy_file)])
+    policy = read_policy(in_container()[str(daemon_config().policy_file)], "").policy
     assert isinstance(policy, Policy)
     assert not policy.default_allow
     assert len(policy.rules) == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import RequestError
 from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
+from cni_netdev.core.values import shown
 from tests.strategies import requests
 
 JSON = st.recursive(
@@ -132,3 +133,121 @@ def test_names_may_be_swapped() -> None:
         len(merge_requests(parse_devices(json.loads(json.dumps([first, second])), "config", "d")))
         == 2
     )
+
+
+# --- limits ----------------------------------------------------------------------------------
+
+MANY = [f"10.0.{number // 256}.{number % 256}/32" for number in range(1, 300)]
+ROUTES = [{"dst": dst} for dst in MANY]
+
+
+def refusal(**device: Any) -> str:
+    with pytest.raises(RequestError) as caught:
+        one(**device)
+    return caught.value.message
+
+
+def test_how_many_of_each() -> None:
+    devices = [{"name": f"nic{number}"} for number in range(65)]
+    assert len(parse_devices(devices[:64], "annotation", "")) == 64
+    with pytest.raises(RequestError, match="65 devices are more than 64"):
+        parse_devices(devices, "annotation", "")
+    assert len(one(addresses=MANY[:64]).addresses) == 64
+    assert len(one(address=MANY[64], addresses=MANY[:63]).addresses) == 64
+    assert "65 entries are more than 64" in refusal(addresses=MANY[:65])
+    assert "64 entries are more than 63" in refusal(address=MANY[64], addresses=MANY[:64])
+    assert len(one(routes=ROUTES[:256]).routes) == 256
+    assert "257 entries are more than 256" in refusal(routes=ROUTES[:257])
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [
+        ("mtu", 68, 65535),
+        ("prefix", 0, 32),
+        ("priority", 0, 2**32 - 1),
+        ("table", 1, 2**32 - 1),
+        ("scope", 0, 255),
+        ("advmss", 1, 65535),
+    ],
+)
+def test_ranges(key: str, least: int, most: int) -> None:
+    def device(value: object) -> dict[str, Any]:
+        if key == "mtu":
+            return {"mtu": value}
+        if key == "prefix":
+            return {"address": "10.0.0.1", "prefix": value}
+        return {"routes": [{"dst": "10.0.0.0/8", key: value}]}
+
+    for right in (least, most, str(least), str(most)):
+        one(**device(right))
+    huge = ("9" * 13, 10**4000, 2**64, -(2**63), 1e308, float("nan"), float("inf"))
+    odd = ("", "+1", "-0", "01", "1 ", "\u0661", "1_0", "0x10", True, [1], {"a": 1})
+    for wrong in (least - 1, most + 1, str(most + 1), *huge, *odd):
+        assert len(refusal(**device(wrong))) < 250, wrong
+
+
+@pytest.mark.parametrize("key", ["name", "new_name", "kernel_path", "mac", "address", "dst"])
+@pytest.mark.parametrize("text", ["a\0b", "\0", "a\nb", "\u202ea", "a\ud800", "\x1b[m", "x" * 5000])
+def test_no_text_gets_through_that_is_no_plain_name_or_number(key: str, text: str) -> None:
+    device = {"routes": [{"dst": text}]} if key == "dst" else {key: text}
+    whole = device if key in ("name", "kernel_path") else {"name": "nic1", **device}
+    with pytest.raises(RequestError) as caught:
+        parse_devices([whole], "annotation", "")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 250
+
+
+@pytest.mark.parametrize(
+    ("path", "canonical"),
+    [
+        ("/sys/devices/pci0000:00/0000:00:05.0", "/sys/devices/pci0000:00/0000:00:05.0"),
+        ("/sys/devices//virtual/net/nic1/", "/sys/devices/virtual/net/nic1"),
+        ("/sys/devices/" + "x" * 1011, "/sys/devices/" + "x" * 1011),
+    ],
+)
+def test_kernel_paths(path: str, canonical: str) -> None:
+    (found,) = parse_devices([{"kernel_path": path}], "annotation", "")
+    assert found.selector == Selector("kernel_path", canonical)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/sys/devices",
+        "/sys/devicesx/net",
+        "/sys/class/net/nic1",
+        "sys/devices/x",
+        "//sys/devices/x",
+        "/sys/devices/../class/net/nic1",
+        "/sys/devices/virtual/..",
+        "/sys/devices/./x",
+        "/sys/devices/a\n/x",
+        "/sys/devices/" + "x" * 1012,
+        5,
+        ["/sys/devices/x"],
+    ],
+)
+def test_no_kernel_paths(path: object) -> None:
+    with pytest.raises(RequestError, match=r"is no plain path below /sys/devices/|must be text"):
+        parse_devices([{"kernel_path": path}], "annotation", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("plain", "'plain'"),
+        ("a\x1b\u202e\ud800", r"'a\x1b\u202e\ud800'"),
+        ("x" * 100, "'" + "x" * 63 + "..."),
+        ([], "[]"),
+        ({"k": "\u202e"}, r"{'k': '\u202e'}"),
+        ([[[[["x"]]]]], "[[[[...]]]]"),
+        (list(range(100)), "[0, 1, 2, 3, 4, 5, ...]"),
+        (None, "None"),
+        (1.5, "1.5"),
+    ],
+)
+def test_what_is_shown_of_a_value(value: object, told: str) -> None:
+    assert shown(value) == told

@@ -39,6 +39,8 @@ from tests.workbench import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cni_netdev.core.restore import Release
+
 CODES = (
     errno.EBUSY,
     errno.ENODEV,
@@ -94,7 +96,8 @@ def test_the_same_attach_again_gives_the_same(bench: Bench) -> None:
     one = bench.engine.attach(OWNER, PATH, (FULL,), NO_POLICY, POD)
     events = len(bench.world.events)
     two = bench.engine.attach(OWNER, PATH, (FULL._replace(where="[7]"),), NO_POLICY, POD)
-    assert one == two
+    assert one.record == two.record
+    assert (one.made, two.made) == (True, False)
     assert len(bench.world.events) == events
 
 
@@ -226,9 +229,7 @@ def test_what_the_pod_did_to_the_link_is_undone(bench: Bench) -> None:
 def test_links_stacked_on_it_by_the_pod_are_deleted(bench: Bench) -> None:
     bench.attach(FULL)
     cookie = bench.world.paths[PATH]
-    spy = bench.world.add_link("spy", namespace=cookie, kind="macvlan")
-    spy.link = spy.link._replace(lower=bench.first.ifindex)
-    bench.first.link = bench.first.link._replace(uppers=("spy",))
+    bench.world.add_link("spy", namespace=cookie, kind="macvlan", on=bench.first)
     bench.engine.detach(OWNER.key)
     assert not bench.world.namespaces[cookie]
 
@@ -377,15 +378,18 @@ def test_check_says_what_differs(bench: Bench) -> None:
         assert part in found
 
 
+def reap(bench: Bench, valid: frozenset[tuple[str, str]] | None) -> list[Release]:
+    return list(bench.engine.reap(front="cni", network="net", valid=valid))
+
+
 def test_reap_takes_only_this_networks_invalid_attachments(bench: Bench) -> None:
     bench.attach(request("eth1"))
     foreign = Owner("cni", "another", "c2", "eth0")
     bench.attach(request("eth2"), owner=foreign, path=OTHER_PATH)
-    assert bench.engine.reap(front="cni", network="net", valid=None) == ()
+    assert reap(bench, None) == []
     stands = frozenset([("c1", "eth0")])
-    assert bench.engine.reap(front="cni", network="net", valid=stands) == ()
-    reaped = bench.engine.reap(front="cni", network="net", valid=frozenset())
-    assert [each.owner for each in reaped] == [OWNER]
+    assert reap(bench, stands) == []
+    assert [each.owner for each in reap(bench, frozenset())] == [OWNER]
     assert list(bench.journal.kept) == [foreign.key]
 
 
@@ -600,7 +604,7 @@ def end_the_pod(bench: Bench) -> None:
 RECOVERIES: list[Callable[[Bench], object]] = [
     lambda b: b.engine.detach(OWNER.key),
     lambda b: (b.attach(*both()), b.engine.detach(OWNER.key)),
-    lambda b: b.engine.reap(front="cni", network="net", valid=frozenset()),
+    lambda b: reap(b, frozenset()),
     end_the_pod,
 ]
 

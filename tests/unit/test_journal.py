@@ -56,6 +56,19 @@ def test_a_record_that_another_process_replaced_is_read_anew(
     assert journal.records() == ()
 
 
+def test_a_record_replaced_while_the_clock_stood_still_is_read_anew(
+    journal: FileJournal, tmp_path: Path
+) -> None:
+    """Or was set back: that it is another file tells."""
+    journal.write(record(network="one"))
+    assert journal.records() == (record(network="one"),)
+    path = tmp_path / "state/records/cni@c1@eth0.json"
+    then = path.stat().st_mtime_ns
+    FileJournal(str(tmp_path / "state")).write(record(network="two"))
+    os.utime(path, ns=(then, then))
+    assert journal.records() == (record(network="two"),)
+
+
 def test_what_another_process_forgot_is_not_kept_in_memory(
     journal: FileJournal, tmp_path: Path
 ) -> None:
@@ -65,7 +78,7 @@ def test_what_another_process_forgot_is_not_kept_in_memory(
     assert len(journal.records()) == 2
     other.forget(KEY)
     assert journal.records() == (record("c2"),)
-    assert list(journal._known) == ["cni@c2@eth0.json"]
+    assert list(journal._files._known) == ["cni@c2@eth0"]
 
 
 def test_the_directory_is_for_root_alone(journal: FileJournal, tmp_path: Path) -> None:
@@ -162,7 +175,13 @@ def test_what_a_killed_writer_left_is_swept(journal: FileJournal, tmp_path: Path
     assert files(tmp_path) == ["cni@c1@eth0.json"]
 
 
-def test_a_pin_made_while_sweeping_stays(journal: FileJournal, mocker: MockerFixture) -> None:
+def pinned(journal: FileJournal, mocker: MockerFixture, *names: str) -> None:
+    mocker.patch.object(journal._pins, "names", return_value=list(names))
+
+
+def test_a_pin_made_in_the_same_moment_is_no_orphan(
+    journal: FileJournal, mocker: MockerFixture
+) -> None:
     """Pins are listed before records, since a record stands before its pin is made."""
     order: list[str] = []
 
@@ -171,37 +190,46 @@ def test_a_pin_made_while_sweeping_stays(journal: FileJournal, mocker: MockerFix
         return ["cni@c1@eth0"]
 
     mocker.patch.object(journal._pins, "names", list_pins)
-    dropped = mocker.patch.object(journal._pins, "drop")
-    names = journal._names
+    listed = journal._files.listed
 
     def list_records() -> list[str]:
         order.append("records")
         journal.write(record())
-        return names()
+        return listed()
 
-    mocker.patch.object(journal, "_names", list_records)
-    journal.sweep()
-    assert order[0] == "pins"
-    dropped.assert_not_called()
+    mocker.patch.object(journal._files, "listed", list_records)
+    assert journal.orphans() == ()
+    assert order == ["pins", "records"]
 
 
 def test_an_unreadable_record_keeps_its_pin(journal: FileJournal, mocker: MockerFixture) -> None:
     journal.write(record())
     journal.set_aside(KEY)
-    mocker.patch.object(journal._pins, "names", return_value=["cni@c1@eth0", "cni@c2@eth0"])
-    dropped = mocker.patch.object(journal._pins, "drop")
-    journal.sweep()
-    assert [call.args[0] for call in dropped.call_args_list] == ["cni@c2@eth0"]
+    pinned(journal, mocker, "cni@c1@eth0", "cni@c2@eth0")
+    assert journal.orphans() == (("cni", "c2", "eth0"),)
 
 
+@pytest.mark.parametrize("sandbox", ["c1.json.x", "a@b", "%41", "é", "../x", "", "a\ud800"])
 def test_a_container_id_like_a_file_name_keeps_its_pin(
-    journal: FileJournal, mocker: MockerFixture
+    journal: FileJournal, mocker: MockerFixture, sandbox: str
 ) -> None:
-    journal.write(record("c1.json.x"))
-    mocker.patch.object(journal._pins, "names", return_value=["cni@c1.json.x@eth0"])
+    journal.write(record(sandbox))
+    (name,) = (each.removesuffix(".json") for each in journal._files.listed())
+    pinned(journal, mocker, name)
+    assert journal.orphans() == ()
+    journal.forget(("cni", sandbox, "eth0"))
+    assert journal.orphans() == (("cni", sandbox, "eth0"),)
+
+
+@pytest.mark.parametrize("name", ["x", "a@b@c", "cni@c1", "cni@c1@eth0@x", "cni@%4@x", "cni@%ff@x"])
+def test_a_pin_that_is_nobodys_is_swept(
+    journal: FileJournal, mocker: MockerFixture, name: str
+) -> None:
+    pinned(journal, mocker, name, "cni@c1@eth0")
     dropped = mocker.patch.object(journal._pins, "drop")
+    assert journal.orphans() == (KEY,)
     journal.sweep()
-    dropped.assert_not_called()
+    assert [call.args[0] for call in dropped.call_args_list] == [name]
 
 
 def test_probe_leaves_nothing(journal: FileJournal, tmp_path: Path) -> None:

@@ -42,6 +42,31 @@ def test_a_generator_is_left_whatever_happens_inside(library: Any) -> None:
 
 
 @BOTH
+def test_a_generator_stands_around_each_call(library: Any) -> None:
+    told: list[str] = []
+
+    @library.contextmanager  # type: ignore[untyped-decorator]
+    def around(name: str) -> Iterator[None]:
+        try:
+            yield
+        except KeyError:
+            told.append(f"{name} swallowed")
+        else:
+            told.append(name)
+
+    @around("a")  # type: ignore[untyped-decorator]
+    def work(number: int, *, fails: bool = False) -> int:
+        """What it does."""
+        if fails:
+            raise KeyError
+        return number
+
+    assert (work(1), work(2, fails=True), work(3)) == (1, None, 3)
+    assert told == ["a", "a swallowed", "a"]
+    assert (work.__name__, work.__doc__) == ("work", "What it does.")
+
+
+@BOTH
 def test_a_generator_may_swallow_or_change_an_error(library: Any) -> None:
     @library.contextmanager  # type: ignore[untyped-decorator]
     def swallowing() -> Iterator[None]:

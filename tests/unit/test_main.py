@@ -51,6 +51,38 @@ def test_an_answer_comes_in_the_version_asked_for() -> None:
     assert call(ENV, json.dumps({**CONF, "cniVersion": "9.9.9"}))[1]["cniVersion"] == "1.1.0"
 
 
+def test_no_more_is_read_than_can_be_right() -> None:
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            assert 0 < size < 1 << 25
+            return b" " * size
+
+    stdout = io.BytesIO()
+    assert main(ENV, Endless(), stdout) == 1
+    assert json.loads(stdout.getvalue())["code"] == 6
+
+
+@pytest.mark.parametrize("levels", [63, 64, 300, 900])
+def test_a_deep_result_is_passed_on_or_refused_whole(levels: int) -> None:
+    deep: list[Any] = []
+    for _ in range(levels - 1):
+        deep = [deep]
+    result = {"cniVersion": "1.1.0", "x": deep}
+    code, document = call(ENV, json.dumps({**CONF, "prevResult": result}))
+    if levels < 64:
+        assert (code, document) == (0, result)
+    else:
+        assert (code, document["code"]) == (1, 6)
+
+
+def test_a_deep_result_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    nested = "[" * 500 + "]" * 500
+    text = json.dumps({**CONF, "stateDir": str(tmp_path), "prevResult": "NESTED"})
+    environ = {**ENV, "CNI_COMMAND": "DEL"}
+    assert call(environ, text.replace('"NESTED"', f'{{"x": {nested}}}')) == (0, None)
+
+
 def test_an_internal_error_is_one_document_too(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     def broken(state_dir: str) -> Any:
         raise ZeroDivisionError(state_dir)

@@ -25,7 +25,6 @@ from cni_netdev.core.model import (
 from cni_netdev.core.steps import (
     Altname,
     Change,
-    DeleteUpper,
     Master,
     Move,
     SetAddress,
@@ -212,9 +211,7 @@ def test_leaving_a_pod_drops_what_was_planted_and_what_would_clash() -> None:
     seen = fake.link._replace(
         altnames=("mine", "taken", "planted"), settings=fake.link.settings._replace(name="evil")
     )
-    upper = world.add_link("spy").link
-    steps = plan.leave_pod(lent, seen, (upper,), "nic1", frozenset(["taken"]))
-    assert steps[0] == DeleteUpper("pod", upper.identity.ifindex, "spy")
+    steps = plan.leave_pod(lent, seen, "nic1", frozenset(["taken"]))
     assert {step.name for step in steps if isinstance(step, Altname)} == {"planted", "taken"}
     move = steps[-1]
     assert isinstance(move, Move)

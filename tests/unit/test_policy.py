@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import Identity, Link, LinkSettings, Qdisc, Route, Snapshot
+from cni_netdev.core.model import Identity, Link, LinkSettings, Route, Snapshot
 from cni_netdev.core.policy import Pod, Policy, admit, parse_policy
 
 NIC = Link(
@@ -19,7 +19,6 @@ NIC = Link(
 )
 HPC = Pod("p", "hpc-1", (("team", "blue"),))
 UNKNOWN = Pod()
-DEFAULT_ROUTE = (Route(2, "0.0.0.0/0", gateway="10.0.0.1"),)
 
 
 def rules(*listed: dict[str, Any], default: str = "allow") -> Policy:
@@ -49,6 +48,14 @@ def test_all_keys_of_a_rule_must_match(match: dict[str, Any], pod: Pod, matches:
     assert verdict.reason == ("policy.rules[0] (deny)" if matches else "policy.default (allow)")
 
 
+@pytest.mark.parametrize("key", ["drivers", "pci"])
+def test_what_a_link_has_not_is_matched_by_nothing(key: str) -> None:
+    virtual = NIC._replace(kind="veth", driver=None, identity=Identity(4, 10))
+    anything = rules({"allow": {key: ["*"]}}, default="deny")
+    assert admit(Snapshot(NIC), "annotation", UNKNOWN, anything).allowed
+    assert not admit(Snapshot(virtual), "annotation", UNKNOWN, anything).allowed
+
+
 @pytest.mark.parametrize("match", [{"namespaces": ["*"]}, {"labels": {"team": "*"}}])
 def test_what_is_not_known_of_a_pod_fails_closed(match: dict[str, Any]) -> None:
     allowing = rules({"allow": match}, default="deny")
@@ -73,33 +80,51 @@ def test_rules_do_not_bind_the_nodes_own_configuration() -> None:
     assert admit(Snapshot(NIC), "config", UNKNOWN, rules(default="deny")).allowed
 
 
-GUARDED = [
-    (Snapshot(NIC, routes=DEFAULT_ROUTE), "default route"),
-    (Snapshot(NIC, routes=(Route(10, "::/0", protocol=9),)), "default route"),
-    (Snapshot(NIC._replace(master=4)), "port of a bridge"),
-    (Snapshot(NIC._replace(uppers=("vlan7",))), "stacked on it: vlan7"),
-    (Snapshot(NIC, qdiscs=(Qdisc("clsact", 1, 2, ""),)), "tc filters of the host"),
-    (Snapshot(NIC._replace(kind="veth", lower_elsewhere=True)), "its other end"),
-    (Snapshot(NIC, qdiscs=(Qdisc("htb", 1, 2, ""),)), "a qdisc with classes"),
-]
+UPLINK = Snapshot(NIC, routes=(Route(2, "0.0.0.0/0", gateway="10.0.0.1"),))
+GUARD = "it carries a default route of the node"
+BY_GLOB, BY_NAME = {"allow": {"names": ["enp*"]}}, {"allow": {"names": ["enp1s0"]}}
 
 
-@pytest.mark.parametrize(("snapshot", "reason"), GUARDED)
 @pytest.mark.parametrize("source", ["config", "capability", "annotation"])
-def test_guards_bind_every_source_but_not_the_very_name(
-    snapshot: Snapshot, reason: str, source: Any
-) -> None:
-    for policy in (Policy(), rules({"allow": {}}), rules({"allow": {"names": ["enp*"]}})):
-        verdict = admit(snapshot, source, UNKNOWN, policy)
-        assert not verdict.allowed
-        assert reason in verdict.reason
+def test_guards_bind_every_source_but_not_the_very_name(source: Any) -> None:
+    for policy in (Policy(), rules({"allow": {}}), rules(BY_GLOB)):
+        verdict = admit(UPLINK, source, UNKNOWN, policy)
+        hint = "only an allow rule with the very name 'enp1s0' lifts this"
+        assert verdict == (False, f"{GUARD}; {hint}")
     for name in ("enp1s0", "fast0"):
-        assert admit(snapshot, source, UNKNOWN, rules({"allow": {"names": [name]}})).allowed
+        assert admit(UPLINK, source, UNKNOWN, rules({"allow": {"names": [name]}})).allowed
+        elsewhere = rules({"allow": {"names": [name], "namespaces": ["lab"]}})
+        assert not admit(UPLINK, source, HPC, elsewhere).allowed
+        assert not admit(UPLINK, source, UNKNOWN, elsewhere).allowed
+        assert not admit(UPLINK, source, UNKNOWN, rules({"deny": {"names": [name]}})).allowed
+
+
+def test_what_hears_it_elsewhere_guards_too() -> None:
+    verdict = admit(Snapshot(NIC), "config", UNKNOWN, Policy(), overheard=True)
+    assert not verdict.allowed
+    assert verdict.reason.startswith("a link in another namespace is stacked on it; only")
+
+
+def test_a_verdict_names_what_allows_and_what_lifts() -> None:
+    both = rules(BY_GLOB, BY_NAME)
+    lifts = f"policy.rules[1] lifts the guard: {GUARD}"
+    assert admit(UPLINK, "annotation", UNKNOWN, both) == (True, f"policy.rules[0] (allow); {lifts}")
+    assert admit(UPLINK, "config", UNKNOWN, both) == (
+        True,
+        f"asked for by the node's own configuration; {lifts}",
+    )
 
 
 def test_a_lifted_guard_still_obeys_the_rules_before() -> None:
-    policy = rules({"deny": {"drivers": ["mlx5_core"]}}, {"allow": {"names": ["enp1s0"]}})
-    assert not admit(Snapshot(NIC, routes=DEFAULT_ROUTE), "annotation", UNKNOWN, policy).allowed
+    policy = rules({"deny": {"drivers": ["mlx5_core"]}}, BY_NAME)
+    assert admit(UPLINK, "annotation", UNKNOWN, policy) == (False, "policy.rules[0] (deny)")
+
+
+@pytest.mark.parametrize("name", ["*", "[x]", "a?"])
+def test_a_glob_is_no_very_name_even_of_a_link_that_is_called_so(name: str) -> None:
+    link = NIC._replace(settings=NIC.settings._replace(name=name))
+    policy = rules({"allow": {"names": [name]}})
+    assert not admit(UPLINK._replace(link=link), "annotation", UNKNOWN, policy).allowed
 
 
 @pytest.mark.parametrize(
@@ -109,11 +134,6 @@ def test_some_links_never_go(link: Link) -> None:
     assert not admit(
         Snapshot(link), "config", UNKNOWN, rules({"allow": {"names": ["enp1s0"]}})
     ).allowed
-
-
-def test_an_unreachable_default_is_no_uplink() -> None:
-    blackhole = (Route(2, "0.0.0.0/0", type=6),)
-    assert admit(Snapshot(NIC, routes=blackhole), "annotation", UNKNOWN, Policy()).allowed
 
 
 def test_every_fault_of_a_policy_is_told() -> None:
@@ -129,8 +149,8 @@ def test_every_fault_of_a_policy_is_told() -> None:
                     "names": "x",
                     "pic": ["x"],
                     "kinds": [],
-                    "drivers": ["", "[a"],
-                    "labels": {"a": 1},
+                    "drivers": ["", "[a", "[z-a]", "[!]", "a\\*"],
+                    "labels": {"a": 1, "\u202e\n": "["},
                 }
             },
         ],
@@ -148,8 +168,12 @@ def test_every_fault_of_a_policy_is_told() -> None:
         "policy.rules[3].allow.names: must be a list",
         "policy.rules[3].allow.kinds: must be a list",
         "policy.rules[3].allow.drivers[0]",
-        "policy.rules[3].allow.drivers[1]",
-        "policy.rules[3].allow.labels.a",
+        "policy.rules[3].allow.drivers[1]: '[a' has a [ that nothing closes",
+        "policy.rules[3].allow.drivers[2]: '[z-a]' has a range that goes backwards",
+        "policy.rules[3].allow.drivers[3]: '[!]' has a [ that nothing closes",
+        r"policy.rules[3].allow.drivers[4]: 'a\\*' has a backslash",
+        "policy.rules[3].allow.labels.a: 1 is no glob",
+        r"policy.rules[3].allow.labels.\u202e\n: '['",
     ):
         assert part in said
 
@@ -170,3 +194,38 @@ def test_every_fault_of_a_policy_is_told() -> None:
 def test_only_the_documented_error(value: Any) -> None:
     with suppress(RequestError):
         parse_policy(value)
+
+
+@pytest.mark.parametrize(
+    ("glob", "matching"),
+    [
+        ("[]a]x", "]x"),
+        ("[!]a]x", "bx"),
+        ("[a-c]x", "bx"),
+        ("[a-]x", "-x"),
+        ("[--0]x", ".x"),
+        ("[a-c-]x", "-x"),
+        ("[*]x", "*x"),
+        ("a]", "a]"),
+    ],
+)
+def test_globs_that_are_right(glob: str, matching: str) -> None:
+    link = NIC._replace(settings=NIC.settings._replace(name=matching), altnames=())
+    policy = rules({"allow": {"names": [glob]}}, default="deny")
+    assert admit(Snapshot(link), "annotation", UNKNOWN, policy).allowed
+
+
+def test_too_many_rules() -> None:
+    assert len(rules(*[{"allow": {}}] * 1024).rules) == 1024
+    with pytest.raises(RequestError, match="at most 1024 rules"):
+        rules(*[{"allow": {}}] * 1025)
+
+
+def test_a_fault_never_shows_more_than_a_line_bears() -> None:
+    bomb: list[Any] = ["x"]
+    for _ in range(20):
+        bomb = [bomb] * 10
+    with pytest.raises(RequestError) as caught:
+        rules({"allow": {"names": [bomb, "\x1b" * 1000]}}, default="\n" * 1000)
+    assert len(caught.value.message) < 500
+    assert caught.value.message.isprintable()

@@ -56,6 +56,15 @@ def test_any_bytes_are_read_or_refused_as_by_json(data: bytes) -> None:
     assert outcome(quickjson.loads, data) == outcome(json.loads, data)
 
 
+@given(texts)
+@example("- a: b")
+def test_what_is_no_json_is_told_from_what_is(text: str) -> None:
+    found = outcome(quickjson.parse, text)
+    expected = outcome(json.loads, text)
+    refused = isinstance(expected, tuple) and expected[0] is json.JSONDecodeError
+    assert found == ((quickjson.NotJson, "") if refused else expected)
+
+
 def test_hooks_are_asked_and_their_errors_come_through() -> None:
     def refuse(what: Any) -> Any:
         raise LookupError(what)
@@ -89,7 +98,11 @@ def run(script: str) -> str:
 
 
 def test_json_is_not_loaded_for_it() -> None:
-    out = run("loads(dumps({'a': [1, 2.5, None]}).encode())\nprint('json' in sys.modules)")
+    out = run(
+        "from cni_netdev.core.quickjson import NotJson, parse\n"
+        "loads(dumps({'a': [1, 2.5, None]}).encode())\n"
+        "try: parse('- a')\nexcept NotJson: print('json' in sys.modules)"
+    )
     assert out == "False\n"
 
 
@@ -112,6 +125,9 @@ def test_the_first_fault_is_told_as_by_json(text: str) -> None:
 def test_another_python_without_these_halves(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(f"_json.{missing}")
     assert quickjson.loads(quickjson.dumps({"a": [1]})) == {"a": [1]}
+    assert quickjson.parse("[1]") == [1]
+    with pytest.raises(quickjson.NotJson):
+        quickjson.parse("- a")
 
 
 def test_another_python_whose_scanner_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from cni_netdev.core.engine import Injector
+from cni_netdev.core.errors import StateError
 from cni_netdev.core.recover import Recoverer
 from cni_netdev.core.restore import Restorer
 from tests.workbench import (
@@ -18,6 +21,11 @@ from tests.workbench import (
     Bench,
     request,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni_netdev.core.restore import Release
 
 ENDED = frozenset([OWNER.sandbox])
 
@@ -104,3 +112,48 @@ def test_recoveries_are_made_as_they_are_asked_for(bench: Bench) -> None:
     assert next(rest).devices == ("eth1",)
     bench.nothing_left()
     assert list(rest) == []
+
+
+WAYS: dict[str, Callable[[Injector], tuple[Release | None, ...]]] = {
+    "recover": lambda engine: engine.recover(),
+    "reap": lambda engine: tuple(engine.reap(front="cni", network="net", valid=None)),
+    "detach": lambda engine: (engine.detach(OWNER.key),),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pin_whose_record_was_taken_away_is_let_go_and_told(bench: Bench, way: str) -> None:
+    """What was lent can be told by nobody; a namespace that is kept for ever would be worse."""
+    bench.attach(FULL)
+    bench.world.remove_path(PATH)
+    bench.journal.kept.clear()
+    (release,) = WAYS[way](bench.engine)
+    assert release is not None
+    assert (release.owner.sandbox, release.owner.ifname) == ("c1", "eth0")
+    assert release.complete
+    assert "record was taken away" in release.notes[0]
+    assert "net1" in release.notes[0]
+    bench.nothing_left()
+    assert len(bench.world.namespaces) == 2, "the host's and the other pod's"
+
+
+def test_a_pin_that_is_being_made_is_not_let_go(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.journal.kept.clear()
+    with bench.journal.lock("attachment-cni-c1-eth0"):
+        assert bench.engine.recover() == ()
+    assert bench.journal.pins
+
+
+def test_what_keeps_a_pin_from_being_let_go_is_told(bench: Bench) -> None:
+    bench.attach(FULL)
+    bench.journal.kept.clear()
+    bench.world.interrupt(1, refuse)
+    (release,) = bench.engine.recover()
+    assert (release.complete, release.notes) == (False, ("busy",))
+    assert len(bench.engine.recover()) == 1
+    bench.nothing_left()
+
+
+def refuse() -> None:
+    raise StateError("busy")

@@ -45,6 +45,12 @@ def view(tmp_path: Path) -> Iterator[SysView]:
     (tmp_path / "devices/virtual/net/veth0/upper_vlan7").mkdir()
     (tmp_path / "etc/net/secret").mkdir(parents=True)
     link(tmp_path, "devices/escape", "etc")
+    (tmp_path / "devices/absolute").symlink_to("/etc")
+    (tmp_path / "devices/far").symlink_to("../../../../../../etc")
+    (tmp_path / "devices/card").mkdir()
+    (tmp_path / "devices/card/net").symlink_to("../../etc/net")
+    link(tmp_path, "devices/alias", NIC)
+    link(tmp_path, "devices/alias2", "devices/alias")
     made = SysView.of_directory(str(tmp_path))
     yield made
     made.close()
@@ -80,6 +86,20 @@ def test_by_bus(view: SysView) -> None:
         ("/sys/devices", ()),
         ("/sys/devices/escape", ()),
         ("/sys/devices/escape/net", ()),
+        ("/sys/devices/escape/net/secret", ()),
+        ("/sys/devices/absolute", ()),
+        ("/sys/devices/far", ()),
+        ("/sys/devices/card", ()),
+        ("/sys/devices/card/net/secret", ()),
+        (f"/sys/{NIC}/", ("enp3s0f0", "enp3s0f1")),
+        (f"/sys/{NIC}/net/enp3s0f1/", ("enp3s0f1",)),
+        (f"/sys//{NIC}", ("enp3s0f0", "enp3s0f1")),
+        (f"/sys/{NIC}/net/enp3s0f1/device", ("enp3s0f0", "enp3s0f1")),
+        ("/sys/devices/alias", ("enp3s0f0", "enp3s0f1")),
+        ("/sys/devices/alias2/net/enp3s0f1", ("enp3s0f1",)),
+        (f"/sys/{NIC}\n", ()),
+        (f"/sys/{NIC}/net/enp3s0f1/ifindex", ()),
+        ("/sys/devices/" + "a/" * 300, ()),
         ("/sys/devices/../etc", ()),
         ("/etc", ()),
     ],

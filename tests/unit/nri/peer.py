@@ -114,9 +114,13 @@ class Gate:
     def reached(self) -> bool:
         return self._arrived.is_set()
 
-    async def arrived(self) -> None:
+    def wait(self) -> None:
         """Until somebody stands before it."""
-        assert await asyncio.to_thread(self._arrived.wait, PATIENCE)
+        assert self._arrived.wait(PATIENCE)
+
+    async def arrived(self) -> None:
+        """The same."""
+        await asyncio.to_thread(self.wait)
 
 
 def too_long() -> bytes:

@@ -58,6 +58,10 @@ class RecordingMetrics:
         if links:
             self.counted.append(("fell back", links))
 
+    def lost(self, links: int) -> None:
+        if links:
+            self.counted.append(("lost", links))
+
     def lent(self, devices: int) -> None:
         self.gauges["lent"] = devices
 
@@ -70,5 +74,5 @@ class RecordingMetrics:
     def ready(self, yes: bool) -> None:
         self.gauges["ready"] = yes
 
-    def alive(self) -> None:
-        self.gauges["alive"] = True
+    def alive(self, stuck: str) -> None:
+        self.gauges["alive"] = not stuck

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cni_netdev.core.errors import RequestError
 from cni_netdev.core.policy import parse_policy
-from nri_plugin.config import Config, as_address, parse
+from nri_plugin.config import Config, as_address, as_socket, parse
 
 RULES = {"default": "deny", "rules": [{"allow": {"names": ["eth*"]}}]}
 POLICY = parse_policy(RULES)
@@ -102,7 +102,7 @@ def test_all_faults_at_once_with_their_paths() -> None:
         ('{"stateDir": "/a\\u0000b"}', "stateDir: '/a\\x00b' must be an absolute path"),
         ("{", "c.yaml: is neither JSON nor YAML"),
         ("a: b: c", "is neither JSON nor YAML"),
-        ("[" * 100_000, "c.yaml: is nested too deep"),
+        ("[" * 100_000, "c.yaml: is nested deeper than 8 levels"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, wanted: str) -> None:
@@ -141,6 +141,14 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_no_addresses(value: object) -> None:
     with pytest.raises(ValueError, match="is no address to listen on"):
         as_address(value)
+
+
+def test_a_socket_has_a_path_that_it_can_have() -> None:
+    for path in ("/run/nri.sock", "x" * 107, "/\udcff"):
+        assert as_socket(path) == path
+    for path in ("", "x" * 108, "\u20ac" * 36, "/run/\0"):
+        with pytest.raises(ValueError, match="is no path of a socket"):
+            as_socket(path)
 
 
 # --- who wins --------------------------------------------------------------------------------

@@ -199,6 +199,16 @@ def test_attached_too_late_is_taken_back(nri: Nri) -> None:
     assert nri.metrics.gauges["lent"] == 0
 
 
+def test_what_another_call_attached_is_not_taken_back(nri: Nri) -> None:
+    """Of a second plugin beside this one, say: that call may have been answered."""
+    Nri(nri.bench).run()
+    with pytest.raises(OutOfTime):
+        nri.run(POD, GivenUpAtTheEnd(60))
+    assert nri.in_pod() == ["net1"]
+    assert nri.bench.journal.kept[KEY].complete
+    assert nri.log.told("warn") == []
+
+
 # --- its containers --------------------------------------------------------------------------
 
 
@@ -310,6 +320,17 @@ def test_release_again_is_quiet(nri: Nri) -> None:
     nri.handlers.release(POD)
     assert nri.log.lines == lines
     assert nri.metrics.counted == [("attached", "ok"), ("detached", "ok")]
+
+
+def test_a_link_that_was_destroyed_is_told_and_counted(nri: Nri) -> None:
+    nri.run(pod(NET1, {"name": "eth2"}))
+    world = nri.bench.world
+    del world.namespaces[world.paths[PATH]][nri.bench.first.ifindex]
+    nri.handlers.release(POD)
+    assert ("lost", 1) in nri.metrics.counted
+    assert "eth1 is lost: it is neither on the host nor in the pod" in nri.log.told("warn")
+    nri.handlers.release(POD)
+    assert nri.metrics.counted.count(("lost", 1)) == 1
 
 
 def test_a_name_that_was_given_away_is_told_and_counted(nri: Nri) -> None:

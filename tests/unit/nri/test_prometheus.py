@@ -71,6 +71,8 @@ def test_what_happened_is_counted(metrics: Metrics, client: Client) -> None:
     metrics.detached("incomplete", 7.0)
     metrics.fell_back(3)
     metrics.fell_back(0)
+    metrics.lost(2)
+    metrics.lost(0)
     metrics.lent(5)
     metrics.without_device(3)
     metrics.reconnected()
@@ -87,6 +89,7 @@ def test_what_happened_is_counted(metrics: Metrics, client: Client) -> None:
         'netdev_detach_seconds_bucket{le="5.0"}': 1,
         'netdev_detach_seconds_bucket{le="+Inf"}': 2,
         "netdev_restore_fallbacks_total": 3,
+        "netdev_devices_lost_total": 2,
         "netdev_devices_lent": 5,
         "netdev_pods_without_device": 3,
         "netdev_reconnects_total": 1,
@@ -121,16 +124,18 @@ def test_readiness(metrics: Metrics, client: Client) -> None:
     assert client.ask("/readyz")[0] == 503
 
 
-def test_liveness_is_the_event_loops(
+def test_liveness_is_the_event_loops_and_the_workers(
     metrics: Metrics, client: Client, mocker: MockerFixture
 ) -> None:
     now = 1000.0
     clock = mocker.patch("nri_plugin.prometheus.time.monotonic", side_effect=lambda: now)
-    metrics.alive()
+    metrics.alive("")
     assert client.ask("/healthz") == (200, "ok\n")
     now += 31
     assert client.ask("/healthz") == (503, "the event loop is stuck\n")
-    metrics.alive()
+    metrics.alive("the worker is, too")
+    assert client.ask("/healthz") == (503, "the worker is, too\n")
+    metrics.alive("")
     assert client.ask("/healthz")[0] == 200
     assert clock.called
 

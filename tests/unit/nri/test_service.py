@@ -13,10 +13,12 @@ import pytest
 
 from cni_netdev.core.errors import StateError
 from nri_plugin import service
+from nri_plugin.errors import Code
 from nri_plugin.identity import Identity
 from nri_plugin.service import Service
+from nri_plugin.worker import Worker
 from tests import wire
-from tests.unit.nri.bench import POD, Nri
+from tests.unit.nri.bench import KEY, POD, Nri
 from tests.unit.nri.peer import Gate, Peer, socketpair
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ async def started(directory: Path) -> AsyncIterator[Runtime]:
 @asynccontextmanager
 async def running(
     nri: Nri, path: Path, who: Identity = WHO, assembled: Assembled | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
+) -> AsyncIterator[asyncio.Task[bool]]:
     made: Any = assembled or Assembled(nri)
     log: Any = nri.log
     task = asyncio.create_task(Service(who, str(path), made, log).run())
@@ -239,7 +241,7 @@ async def test_a_signal_ends_it_once_what_is_under_way_is_answered(
         gate.open()
         assert (await peer.answer(stream)).code == 0
         assert await peer.at_end()
-        await task
+        assert await task
     assert "stopped by a signal" in nri.log.told("info")
     assert nri.in_pod() == ["net1"], "it is the pod's for as long as that lives"
 
@@ -274,6 +276,28 @@ async def test_a_signal_while_it_warms_up(nri: Nri, tmp_path: Path, mocker: Mock
         gate.open()
         await task
     assert "stopped by a signal" in nri.log.told("info")
+
+
+async def test_a_worker_that_is_stuck_is_not_waited_for(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    """The caller is answered, and what was begun is on record."""
+    mocker.patch.object(service, "_STOP_SECONDS", 0.05)
+    gate = Gate()
+    nri.bench.world.interrupt(3, gate)  # the move
+    async with started(tmp_path) as runtime:
+        async with running(nri, runtime.path) as task:
+            peer = await runtime.peers.get()
+            await peer.ready()
+            stream = peer.call("RunPodSandbox", wire.pod_request(POD), timeout_nano=50_000_000)
+            await gate.arrived()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (await peer.answer(stream)).code == Code.DEADLINE_EXCEEDED
+            assert await task is False
+        told = [each.message for each in nri.log.lines if each.level == "error"]
+        assert "ended while the worker is stuck; its work is on record" in told
+        assert not nri.bench.journal.kept[KEY].complete
+    gate.open()
 
 
 # --- looking after the records ---------------------------------------------------------------
@@ -322,6 +346,39 @@ async def test_records_are_looked_after_at_the_start_and_when_a_link_changed(
         await until(lambda: looks.call_count == 3)
         assert watched.drained == 2
     assert watched.closed
+
+
+async def test_a_stuck_worker_is_told_to_whoever_asks_for_our_health(
+    nri: Nri, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    heard = mocker.spy(nri.metrics, "alive")
+    looks = asyncio.Event()
+    busy_for = mocker.patch.object(
+        Worker, "busy", new_callable=mocker.PropertyMock, return_value=0.0
+    )
+
+    class Looks(Pauses):
+        async def sleep(self, seconds: float) -> None:
+            if seconds == service._LOOK_SECONDS:
+                await looks.wait()
+                looks.clear()
+            else:
+                await asyncio.Event().wait()
+
+    Looks(mocker)
+    async with running(nri, tmp_path / "none"):
+        for busy, words in (
+            (30.4, ""),
+            (31.0, "the worker has been at one thing for 31 s"),
+            (36.0, "the worker has been at one thing for 36 s"),
+            (0.0, ""),
+        ):
+            calls = heard.call_count
+            busy_for.return_value = busy
+            looks.set()
+            await until(lambda calls=calls: heard.call_count > calls)
+            heard.assert_called_with(words)
+    assert nri.log.told("error") == ["the worker is stuck"]
 
 
 async def test_without_link_events_it_works_too(

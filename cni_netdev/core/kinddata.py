@@ -1,0 +1,46 @@
+"""What only links of one kind have: a macvlan's mode, a VXLAN's far end (IFLA_INFO_DATA); pure.
+
+Kept as the bytes that the kernel told, in hexadecimal, to be told to it again: there are forty
+kinds.  The kernel changes what it is told and leaves the rest as it is.
+"""
+
+from __future__ import annotations
+
+import struct
+
+_HEADER = struct.Struct("=HH")
+_TYPE = 0x3FFF  # NLA_TYPE_MASK: without the flags for nesting and byte order
+# Counts that follow others' doing: IFLA_MACVLAN_BC_QUEUE_LEN_USED; IFLA_TUN_NUM_QUEUES and
+# IFLA_TUN_NUM_DISABLED_QUEUES (linux/if_link.h).
+_COUNTS = {"macvlan": {8}, "macvtap": {8}, "tun": {8, 9}}
+
+
+def changed(kind: str, before: str, after: str) -> tuple[int, ...]:
+    """The numbers of the attributes that differ, but for mere counts."""
+    had, has = attributes(before), attributes(after)
+    numbers = (had.keys() | has.keys()) - _COUNTS.get(kind, set())
+    return tuple(sorted(each for each in numbers if had.get(each) != has.get(each)))
+
+
+def change(kind: str, before: str, after: str) -> bytes:
+    """The attributes to tell the kernel; what is to be there no more becomes zero."""
+    had, wanted = attributes(before), attributes(after)
+    message = b""
+    for number in changed(kind, before, after):
+        value = wanted.get(number, bytes(len(had.get(number, b""))))
+        message += _HEADER.pack(_HEADER.size + len(value), number) + value
+        message += bytes(-len(value) % 4)
+    return message
+
+
+def attributes(text: str) -> dict[int, bytes]:
+    """By their numbers."""
+    data, found = bytes.fromhex(text), {}
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size:
+            break
+        found[kind & _TYPE] = data[at + _HEADER.size : at + length]
+        at += (length + 3) & ~3
+    return found
