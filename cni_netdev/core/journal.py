@@ -43,9 +43,9 @@ class FileJournal:
         resident: bool = False,
     ) -> None:
         """lock_timeout: seconds that lock() waits.  resident: see recordfiles."""
-        self._directory = directory.rstrip("/") or "/"
+        self._directory = directory = directory.rstrip("/") or "/"
         self._files = RecordFiles(
-            f"{self._directory}/records", lambda: self._make("records"), resident=resident
+            f"{directory}/records", lambda: _make(directory, "records"), resident=resident
         )
         # One place for each mount namespace: to remove a mount point or what looks like an
         # unused one here would unmount it in every other.
@@ -106,7 +106,7 @@ class FileJournal:
 
     @contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
-        self._make("locks")
+        _make(self._directory, "locks")
         path = f"{self._directory}/locks/{_quoted(name)}.lock"
         try:
             held = locks.acquire(path, self._lock_timeout if wait else 0)
@@ -147,20 +147,21 @@ class FileJournal:
     def probe(self) -> None:
         self._files.probe()
 
-    def _make(self, name: str) -> None:
-        try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            found = os.lstat(self._directory)
-            if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
-                raise StateError(
-                    f"state directory {self._directory} is another user's, or others may write it",
-                    "records say which links to move: make it 0700 and root's",
-                )
-            if not os.path.isdir(self._directory) or os.path.islink(self._directory):
-                raise StateError(f"state directory {self._directory} is no directory of its own")
-            os.makedirs(f"{self._directory}/{name}", mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise cannot("make", self._directory, error) from error
+
+def _make(directory: str, name: str) -> None:
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        found = os.lstat(directory)
+        if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
+            raise StateError(
+                f"state directory {directory} is another user's, or others may write it",
+                "records say which links to move: make it 0700 and root's",
+            )
+        if not os.path.isdir(directory) or os.path.islink(directory):
+            raise StateError(f"state directory {directory} is no directory of its own")
+        os.makedirs(f"{directory}/{name}", mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise cannot("make", directory, error) from error
 
 
 def _pins(mount_namespace: int) -> str:

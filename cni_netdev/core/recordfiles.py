@@ -178,6 +178,7 @@ class RecordFiles:
         for name in lost:
             self.write(name, self._known[name][1])
         self._held = None
+        self._hold()
         if lost:
             raise StateError(
                 f"{self._directory} was removed or replaced: {len(lost)} records that were in it "
