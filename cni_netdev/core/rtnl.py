@@ -155,14 +155,15 @@ def link_from(message: Any) -> Link:
 
 
 def _token(families: Any) -> str:
-    ipv6 = dict(families["attrs"]).get("AF_INET6") if families else None
-    token: str = dict(ipv6["attrs"]).get("IFLA_INET6_TOKEN", _NO_TOKEN) if ipv6 else _NO_TOKEN
+    ipv6 = Attributes(families or _NO_ATTRIBUTES).get("AF_INET6")
+    token: str = Attributes(ipv6 or _NO_ATTRIBUTES).get("IFLA_INET6_TOKEN", _NO_TOKEN)
     return "" if token == _NO_TOKEN else token
 
 
 def _reason(nested: Any) -> int:
     """Who holds a link down, a bit each (/etc/iproute2/protodown_reasons.d)."""
-    return dict(nested["attrs"]).get("IFLA_PROTO_DOWN_REASON_VALUE", 0) if nested else 0
+    value: int = Attributes(nested or _NO_ATTRIBUTES).get("IFLA_PROTO_DOWN_REASON_VALUE", 0)
+    return value
 
 
 def _altnames(properties: Any) -> tuple[str, ...]:
@@ -174,6 +175,14 @@ def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
         return ()
     found = Attributes(nested)
     return tuple((mode, found[key]) for mode, key in _XDP_MODES.items() if found.get(key))
+
+
+def kind_of(attributes: Attributes) -> str | None:
+    """What kind a link is, by the attributes of a reply; None for hardware."""
+    kind: str | None = Attributes(attributes.get("IFLA_LINKINFO") or _NO_ATTRIBUTES).get(
+        "IFLA_INFO_KIND"
+    )
+    return kind
 
 
 def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> Any:
