@@ -26,6 +26,7 @@ TESTED_BY = {
     "model": "everywhere; it has no behaviour of its own to speak of",
     "ports": "contract",
     "libc": "netns, pins",
+    "attach": "engine, kernel/test_intruders",
     "kernel": "contract/test_netns",
     "netlink": "contract/test_netns, e2e/test_killed",
     "settle": "engine, kernel/test_restore",
@@ -105,6 +106,7 @@ def test_one_module_imports_pyroute2() -> None:
 def test_the_engines_logic_is_free_of_input_and_output() -> None:
     pure = (
         "engine",
+        "attach",
         "adopt",
         "holdings",
         "pinning",
