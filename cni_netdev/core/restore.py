@@ -198,8 +198,9 @@ class _Homecoming:
     def _settled(self, lent: Lent, link: Link) -> Settled | None:
         name = lent.home.link.name
         try:
-            name = self._free_name(lent)
             link = self._host.link(ifindex=link.identity.ifindex) or link
+            if link.name != name:
+                name = self._free_name(lent)
             return settle(self._host, lent.home, link, name)
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):

@@ -73,6 +73,8 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     # The second round is for what the host's daemons undid meanwhile; most times it is a mere look.
     for _ in range(_ROUNDS):
         steps = plan.settle(home, _look(host, home, link), name)
+        if not steps:
+            break
         left = False
         for step in steps:
             reason = _not_ours_any_more(host, link, step)
@@ -84,7 +86,7 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
                 refusals += _do(host, step, link.identity.ifindex)
                 _raise_if_gone(host, link, refusals)
         link = host.link(ifindex=link.identity.ifindex) or link
-        if not steps or left or refusals:
+        if left or refusals:
             break
     if link.name != name:
         notes.append(f"{name} is called {link.name} by now: somebody else renamed it")
