@@ -14,7 +14,7 @@ from cni_netdev.core.execute import Runner
 from cni_netdev.core.holdings import asked_by, held_by, holding, lent_for, names, stacked_on
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
 from cni_netdev.core.pinning import Pinning
-from cni_netdev.core.restore import Restorer, lock_of_link
+from cni_netdev.core.restore import Restorer, lock_of_inode
 from cni_netdev.core.snapshots import take
 
 if TYPE_CHECKING:
@@ -149,34 +149,41 @@ class Attacher:
     def _locked(self, requests: tuple[DeviceRequest, ...], locks: ExitStack) -> tuple[Link, ...]:
         """The links on the host, locked, none of them in anybody's record."""
         self._free_from_the_dead(requests)
-        links = self._resolve_all(requests)
-        for name in sorted(lock_of_link(link) for link in links):
+        inodes = [self._inode(request) for request in requests]
+        for name in sorted(map(lock_of_inode, {*inodes})):
             locks.enter_context(self._journal.lock(name))
-        again = self._resolve_all(requests)
+        links = self._resolve_all(requests)
         others = self._others()
-        for link in again:
+        for link in links:
             holder = holding(link.identity, others)
             if holder is not None:
                 raise held_by(link.name, holder)
             above = stacked_on(link, others)
             if above is not None:
                 raise held_by(f"what is stacked on {link.name}", above)
-        if [link.identity for link in again] != [link.identity for link in links]:
+        if [link.identity.inode for link in links] != inodes:
             raise LinkChanged("the links asked for changed while they were being locked")
-        return again
+        return links
+
+    def _inode(self, request: DeviceRequest) -> int:
+        """Of the link to lock; what it is otherwise is looked at when it is."""
+        kind, value = request.selector
+        inode = self._kernel.host.inode(value) if kind == "name" else 0
+        return inode or self._resolved(request).identity.inode
 
     def _resolve_all(self, requests: tuple[DeviceRequest, ...]) -> tuple[Link, ...]:
-        links = []
-        for request in requests:
-            try:
-                links.append(resolve(self._kernel.host, request))
-            except DeviceNotFound:
-                holder = lent_for(request, self._others())
-                if holder is not None:
-                    raise held_by(str(request.selector), holder.owner) from None
-                raise
-        refuse_same_link_twice(requests, tuple(links))
-        return tuple(links)
+        links = tuple(map(self._resolved, requests))
+        refuse_same_link_twice(requests, links)
+        return links
+
+    def _resolved(self, request: DeviceRequest) -> Link:
+        try:
+            return resolve(self._kernel.host, request)
+        except DeviceNotFound:
+            holder = lent_for(request, self._others())
+            if holder is not None:
+                raise held_by(str(request.selector), holder.owner) from None
+            raise
 
     def _others(self) -> list[Record]:
         return [each for each in self._journal.records() if each.owner.key != self._owner.key]

@@ -169,6 +169,10 @@ class SystemNetns:
         on_bus = self._sysfs.by_bus(identity.bus) if identity.bus else ()
         return bool(on_bus or self._sysfs.by_inode(identity.inode))
 
+    def inode(self, name: str) -> int:
+        seen = self._sysfs.identity(name)
+        return seen[0] if seen else 0
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)
 

@@ -70,7 +70,8 @@ class Restorer:
             return Release(record.owner, (), (note,), complete=False)
         with ExitStack() as locks:
             if not links_locked:
-                for name in sorted(lock_of_link(lent.home.link) for lent in record.devices):
+                inodes = {lent.home.link.identity.inode for lent in record.devices}
+                for name in sorted(map(lock_of_inode, inodes)):
                     locks.enter_context(self._journal.lock(name))
             marked = self._note_away(record, record.devices) if record.complete else ()
             homecoming = _Homecoming(self._kernel, self._journal, record, namespace)
@@ -105,8 +106,9 @@ class Restorer:
         self._journal.forget(record.owner.key)
 
 
-def lock_of_link(link: Link) -> str:
-    return f"link-{link.identity.inode or link.identity.ifindex}"
+def lock_of_inode(inode: int) -> str:
+    """The name of a link's lock; the inode is a part of its identity."""
+    return f"link-{inode}"
 
 
 class _Homecoming:
