@@ -81,9 +81,12 @@ class _Listed:
         name = link["ifname"]
         if not {"UP", "LOWER_UP"} <= set(link["flags"]) or link["link_type"] != "ether":
             return False
-        if link.get("inet6_addr_gen_mode") != "eui64" or not _has_ipv6(name):
+        if link.get("inet6_addr_gen_mode") == "none" or not _has_ipv6(name):
             return False
-        return _by_eui64(link["address"]) not in {each["local"] for each in self._addresses[name]}
+        local = {each["local"] for each in self._addresses[name] if each["scope"] == "link"}
+        if link["inet6_addr_gen_mode"] == "eui64":
+            return _by_eui64(link["address"]) not in local
+        return not local
 
     def of(self, name: str, link: Any) -> dict[str, Any]:
         addresses = [_lasting(each) for each in self._addresses[name]]

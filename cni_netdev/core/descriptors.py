@@ -12,6 +12,7 @@ import ctypes
 import os
 import struct
 import time
+from contextlib import ExitStack
 from itertools import takewhile
 
 from cni_netdev.core import libc, netns
@@ -62,27 +63,37 @@ def _each(
     found: Iterator[_Descriptor], open_one: Callable[[_Descriptor], int], seen: set[int]
 ) -> Iterator[netns.Handle]:
     for descriptor in found:
+        handle = _handle(descriptor, open_one, seen)
+        if handle is not None:
+            yield handle
+
+
+def _handle(
+    descriptor: _Descriptor, open_one: Callable[[_Descriptor], int], seen: set[int]
+) -> netns.Handle | None:
+    """None when it is seen already, was closed while we looked, or may not be looked at."""
+    with ExitStack() as opened:
         try:
             fd = open_one(descriptor)
-        except OSError:
-            continue  # it was closed while we looked, or may not be looked at
-        inode = os.fstat(fd).st_ino
-        try:
-            handle = None if inode in seen else netns.Handle(fd, netns.cookie_of(fd))
-        except OSError:
-            handle = None  # a namespace of another type
-        if handle is None:
-            os.close(fd)
-        else:
-            seen.add(inode)
-            yield handle
+            opened.callback(os.close, fd)
+            inode = os.fstat(fd).st_ino
+            if inode in seen:
+                return None
+            cookie = netns.cookie_of(fd)
+        except OSError as error:
+            libc.raise_if_for_want_of_means(error)
+            return None
+        opened.pop_all()
+    seen.add(inode)
+    return netns.Handle(fd, cookie)
 
 
 def _descriptors() -> Iterator[_Descriptor]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             numbers = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
+        except OSError as error:
+            libc.raise_if_for_want_of_means(error)
             continue
         for number in numbers:
             yield _Descriptor(int(pid), int(number))

@@ -122,15 +122,15 @@ class Locator:
         bus = lent.home.link.identity.bus
         if bus and self._host.has_bus(bus):
             raise NetdevError(f"device {bus} is there, but its link is in no namespace seen here")
-        if self._has_its_peer(lent.home.link):
-            raise NetdevError(
-                "its other end is there, so it is in a namespace that is not seen here"
-            )
         pinned_in = self._record.pinned_in
         if self._journal.pinned_elsewhere(self._record.owner.key, pinned_in):
             raise NetdevError(
                 f"its namespace is pinned in mount namespace {pinned_in}, the runtime's: "
                 "run this there"
+            )
+        if self._has_its_peer(lent.home.link):
+            raise NetdevError(
+                "its other end is there, so it is in a namespace that is not seen here"
             )
 
     def _has_its_peer(self, link: Link) -> bool:

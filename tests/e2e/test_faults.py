@@ -16,4 +16,4 @@ pytestmark = pytest.mark.e2e
 def test_each_kind_of_call_fails_once(name: str) -> None:
     row = try_verb(name, some_cases)
     assert row.results["wrong"] == 0
-    assert row.results["refused"] + row.results["survived"] > 30
+    assert row.results["refused"] + row.results["survived"] >= 20

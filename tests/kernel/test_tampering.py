@@ -50,6 +50,7 @@ def before(node: Node) -> dict[str, Any]:
 @pytest.fixture
 def pods(node: Node) -> Iterator[tuple[Pod, Pod]]:
     """A pod, and a further namespace."""
+    make_again(node.host)
     made = node.host.pod(), node.host.pod("away")
     yield made
     node.engine.detach(OWNER.key)
@@ -67,7 +68,6 @@ def test_the_host_is_as_it_was(
     node: Node, pods: tuple[Pod, Pod], before: dict[str, Any], name: str
 ) -> None:
     trick, host, (pod, away) = TRICKS[name], node.host, pods
-    make_again(host)
     node.attach(pod, {"name": trick.link, "new_name": "net1"})
     play(pod, trick, "net1", away.name)
     release = node.detach()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from cni_netdev.core.errors import DeviceHeld
 from cni_netdev.core.overhearing import silence
 from cni_netdev.core.policy import parse_policy
+from tests.fakes import Killed
 from tests.workbench import OTHER, OTHER_PATH, OWNER, PATH, POD, Bench, new_bench, request
 
 FURTHER = "/run/netns/further"
@@ -89,3 +92,22 @@ def test_a_link_that_nothing_hangs_on_costs_no_look_at_other_namespaces(bench: B
     bench.world.events.clear()
     bench.engine.detach(OWNER.key)
     assert [each for each in bench.world.events if "on" in each.split()] == []
+
+
+def test_killed_at_any_event_nothing_goes_on_listening() -> None:
+    for number in count(1):
+        bench = new_bench()
+        bench.attach(request(new_name="net1"))
+        cookie = spy(bench, FURTHER)
+        bench.world.kill_at(number)
+        try:
+            bench.engine.detach(OWNER.key)
+        except Killed:
+            bench.journal.locks.clear()
+            bench.engine.detach(OWNER.key)
+            assert bench.world.namespaces[cookie] == {}
+            assert bench.first.link.settings.up
+            bench.nothing_left()
+        else:
+            assert number > 10
+            return
