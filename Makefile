@@ -30,8 +30,11 @@ format: ## Format the code
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-bench: setup ## Time us against host-device and ip, and write docs/performance.md
-	@$(PY) -m tests.bench
+ROW ?=
+bench: setup ## Time us against host-device and ip, and write docs/performance.md; ROW=add-32: one row
+	@[ -d .build/plot/lib ] || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: --target .build/plot/lib -r tests/plot.lock
+	@PYTHONPATH=.build/plot/lib $(PY) -m tests.bench $(ROW)
 
 SECONDS ?= 120
 fuzz: ## Throw bytes at the NRI plugin's wire for SECONDS (120), by coverage

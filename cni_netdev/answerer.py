@@ -111,7 +111,7 @@ class _Onlooker:
     def _do(self, *_arguments: Any, **_keywords: Any) -> Any:
         raise _TakesMore
 
-    attach = check = reap = find = probe = unreadable = _do
+    attach = check = reap = find = probe = unreadable = unrecorded = _do
 
 
 class _Impatient:
@@ -122,7 +122,7 @@ class _Impatient:
         self._is_wanted = is_wanted
         self.check, self.reap = engine.check, engine.reap
         self.find, self.probe = engine.find, engine.probe
-        self.unreadable = engine.unreadable
+        self.unreadable, self.unrecorded = engine.unreadable, engine.unrecorded
 
     def attach(
         self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any

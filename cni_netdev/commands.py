@@ -154,7 +154,6 @@ def _told(request: Request) -> dict[str, dict[str, Any]]:
 
 
 def _requests(request: Request) -> tuple[DeviceRequest, ...]:
-    from cni_netdev.core.annotations import find_annotation, parse_annotation
     from cni_netdev.core.devices import merge_requests, name_in_pod, parse_devices
     from cni_netdev.core.errors import RequestError
 
@@ -171,10 +170,7 @@ def _requests(request: Request) -> tuple[DeviceRequest, ...]:
     gather(lambda: parse_devices(request.config.devices, "config", "devices"))
     gather(lambda: parse_devices(request.net_devices, "capability", "runtimeConfig.netDevices"))
     gather(lambda: parse_devices(device, "capability", "runtimeConfig.deviceID"))
-    found = find_annotation(request.annotations)
-    if found is not None:
-        where = f"runtimeConfig.{ANNOTATIONS}[{found[0]!r}]"
-        gather(lambda: parse_annotation(found[1], where))
+    gather(lambda: _annotated(request.annotations))
     if faults:
         raise RequestError(tuple(faults))
     together = merge_requests(*groups)
@@ -182,6 +178,17 @@ def _requests(request: Request) -> tuple[DeviceRequest, ...]:
     if first_plugin and len(together) == 1 and together[0].new_name is None:
         together = (together[0]._replace(new_name=name_in_pod(request.ifname, "CNI_IFNAME")),)
     return together
+
+
+def _annotated(annotations: Any) -> tuple[DeviceRequest, ...]:
+    if not annotations:
+        return ()
+    from cni_netdev.core.annotations import find_annotation, parse_annotation
+
+    found = find_annotation(annotations)
+    if found is None:
+        return ()
+    return parse_annotation(found[1], f"runtimeConfig.{ANNOTATIONS}[{found[0]!r}]")
 
 
 def _policy(request: Request) -> Policy:

@@ -9,6 +9,7 @@ millisecond of each pod's, so shim is in it compiled.
 
 from __future__ import annotations
 
+import compileall
 import json
 import marshal
 import os
@@ -64,6 +65,7 @@ def install(bin_dir: Path) -> Path:
             f"interpreter {sys.executable!r} cannot stand in a script's first line",
             "use one whose path is shorter than 250 bytes and has no space",
         )
+    _compile()
     target = bin_dir.absolute() / PLUGIN
     _write(target, text, 0o755)
     answer = _version(target)
@@ -116,14 +118,25 @@ def _compiled(path: Path) -> bytes:
 
 
 def _library_paths() -> list[str]:
-    """Where the package, pyroute2 and yaml lie; the same directory is named once."""
-    paths = []
+    """Where the packages lie; the same directory is named once."""
+    return list(dict.fromkeys(str(each.parent) for each in _packages()))
+
+
+def _packages() -> list[Path]:
+    """The directories of the package itself, pyroute2 and yaml."""
+    found = []
     for name in ("cni_netdev", "pyroute2", "yaml"):
         spec = find_spec(name)
         if spec is None or spec.origin is None:
             raise StateError(f"the Python package {name} is not installed beside netdevctl")
-        paths.append(str(Path(spec.origin).resolve().parent.parent))
-    return list(dict.fromkeys(paths))
+        found.append(Path(spec.origin).resolve().parent)
+    return found
+
+
+def _compile() -> None:
+    """Now, while the directories can be written: else every pod's start would do it again."""
+    for package in _packages():
+        compileall.compile_dir(package, quiet=2)
 
 
 def _write(target: Path, text: str, mode: int) -> None:

@@ -1,17 +1,17 @@
 """The plugin's entry point: environment and streams in, one JSON document and an exit code out.
 
-It starts for every pod on the node where no agent is resident, so it loads nothing but json until a
+It starts for every pod on the node where no agent is resident, so it loads next to nothing until a
 device is asked for.  The agent runs the same ``main``, with an engine that is there already.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import time
 
 from cni_netdev import commands, request, result
+from cni_netdev.core.quickjson import dumps
 
 TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def main(
     if document is None:
         return code
     try:
-        stdout.write(json.dumps(document, indent=4).encode() + b"\n")
+        stdout.write(dumps(document).encode() + b"\n")
         stdout.flush()
     except (OSError, ValueError) as error:
-        say(f"the answer could not be written: {error}: {json.dumps(document)}")
+        say(f"the answer could not be written: {error}: {dumps(document)}")
         return 1
     return code
 

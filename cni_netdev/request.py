@@ -1,4 +1,4 @@
-"""One call of the plugin, from its environment and standard input; pure, and loads only json.
+"""One call of the plugin, from its environment and standard input; pure, and loads next to nothing.
 
 CNI spec 1.1.0, sections 2 (execution protocol) and 3; what it leaves open follows the reference
 plugins' skeleton (skel.go), so that runtimes meet the codes that they know.
@@ -6,8 +6,7 @@ plugins' skeleton (skel.go), so that runtimes meet the codes that they know.
 
 from __future__ import annotations
 
-import json
-import re
+from cni_netdev.core.quickjson import loads
 
 TYPE_CHECKING = False  # importing typing for it would cost each pod 4 ms
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ FIELDS = (
     "policyFile",
 )
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # libcni's, for networks and containers
+# Of names of networks and containers (libcni); the first is a letter or digit.
+_IN_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _IFNAME_BYTES = 15
 _LOG_LEVELS = ("debug", "info", "warn", "error")
 MOST_BYTES = 16 * 1024 * 1024  # of standard input
@@ -165,7 +165,7 @@ def read(environ: Mapping[str, str], stdin: bytes) -> Request:
 def best_version(stdin: bytes) -> str:
     """The version in which to answer when the call itself could not be read."""
     try:
-        version = json.loads(stdin).get("cniVersion")
+        version = loads(stdin).get("cniVersion")
     except (ValueError, RecursionError, AttributeError):
         return NEWEST
     return version if version in SUPPORTED else NEWEST
@@ -185,8 +185,12 @@ def _command(environ: Mapping[str, str]) -> str:
     return command
 
 
+def _is_name(text: str) -> bool:
+    return text[:1].isalnum() and _IN_NAMES.issuperset(text)
+
+
 def _check_ids(container: str, ifname: str) -> None:
-    if not _NAME.fullmatch(container):
+    if not _is_name(container):
         raise CniError(ENVIRONMENT, f"CNI_CONTAINERID: {_shown(container)} is no container id")
     bad = ifname in (".", "..") or any(each in "/:" or each.isspace() for each in ifname)
     if bad or len(ifname.encode(errors="surrogateescape")) > _IFNAME_BYTES:
@@ -201,7 +205,7 @@ def _document(stdin: bytes) -> dict[str, Any]:
     if len(stdin) > MOST_BYTES:
         raise CniError(DECODE, f"standard input has more than {MOST_BYTES} bytes")
     try:
-        conf = json.loads(stdin, parse_constant=_refuse_constant)
+        conf = loads(stdin, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CniError(DECODE, "standard input is no JSON", str(error)) from None
     if not isinstance(conf, dict):
@@ -237,7 +241,7 @@ def _older(version: str, than: str) -> bool:
 
 def _network(conf: dict[str, Any]) -> str:
     name = conf.get("name")
-    if isinstance(name, str) and _NAME.fullmatch(name):
+    if isinstance(name, str) and _is_name(name):
         return name
     raise CniError(
         CONFIG,

@@ -31,6 +31,9 @@ def run(socket: str, state_dir: str, version: str, libraries: list[str]) -> None
         except Exception:  # noqa: BLE001, S110 - nobody there, or too late, or refused
             pass
     sys.path += libraries
+    from cni_netdev.core import finder
+
+    finder.install()
     from cni_netdev.main import entry
 
     entry(text)

@@ -17,6 +17,7 @@ from cni_netdev.core.model import (
     NetnsRef,
     NextHop,
     Owner,
+    Qdisc,
     Record,
     Route,
     RouteRequest,
@@ -111,11 +112,20 @@ snapshots = st.builds(
     addresses=st.lists(addresses, max_size=3).map(tuple),
     routes=st.lists(routes, max_size=2).map(tuple),
     neighbours=st.lists(st.builds(Neighbour), max_size=2).map(tuple),
+    qdiscs=st.lists(st.builds(Qdisc), max_size=2).map(tuple),
 )
-lents = st.builds(Lent, request=requests(), home=snapshots, expected=settings)
+lents = st.builds(
+    Lent,
+    request=requests(),
+    home=snapshots,
+    expected=settings,
+    addresses=st.lists(addresses, max_size=2).map(tuple),
+    routes=st.lists(routes, max_size=2).map(tuple),
+)
+owners = st.builds(Owner, st.sampled_from(("cni", "nri")), st.text(), st.text(), st.text())
 records = st.builds(
     Record,
-    owner=st.builds(Owner),
+    owner=owners,
     netns=st.builds(NetnsRef),
     devices=st.lists(lents, max_size=2).map(tuple),
 )

@@ -6,10 +6,9 @@ Looking a link up by name, altname, PCI address or path costs the same on a host
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core import policy as rules
 from cni_netdev.core.errors import DeviceNotFound, Fault, PolicyRefused, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Snapshot
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 def resolve(host: Netns, request: DeviceRequest) -> Link:
     """The one link on the host that the request names.  Raises DeviceNotFound."""
     kind, value = request.selector
+    names: tuple[str, ...]
     if kind == "name":
-        link = host.link(name=value)
-        names: tuple[str, ...] = (value,) if link else ()
+        names = (value,)
     elif kind == "hwaddr":
         names = tuple(each.name for each in host.links() if value in _macs(each))
     elif kind == "pci_address":

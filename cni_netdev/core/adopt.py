@@ -8,11 +8,10 @@ when an operator says so, for the time of a migration, and under a policy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.admission import admit_away
 from cni_netdev.core.errors import CannotApply, DeviceNotFound, KernelRefused, NetdevError
 from cni_netdev.core.holdings import held_by, holding, lent_for
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Lent, Snapshot
 
 if TYPE_CHECKING:

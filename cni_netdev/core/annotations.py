@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev.core.decoding import decode
 from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from cni_netdev.core.model import DeviceRequest
 

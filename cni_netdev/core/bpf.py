@@ -5,14 +5,13 @@ Numbers and layouts: linux/bpf.h.  All calls work on the calling thread's namesp
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
-from typing import NamedTuple
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import NamedTuple
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _PROG_DETACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO, _PROG_QUERY = 9, 13, 15, 16
@@ -76,21 +75,22 @@ def program_fd(program: int) -> int:
 
 
 def _query(ifindex: int, attach: str) -> list[_Attached]:
-    programs, links = (ctypes.c_uint32 * _MOST)(), (ctypes.c_uint32 * _MOST)()
+    programs, links = libc.buffer(4 * _MOST), libc.buffer(4 * _MOST)
     # target, attach_type, query_flags, attach_flags, prog_ids, count, pad, prog_attach_flags,
     # link_ids, link_attach_flags, revision
     layout = "=IIIIQIIQQQQ"
-    values = (ifindex, _ATTACH[attach], 0, 0, ctypes.addressof(programs), _MOST, 0, 0)
+    values = (ifindex, _ATTACH[attach], 0, 0, libc.address(programs), _MOST, 0, 0)
     try:
         answer, _ = _bpf(
-            f"query TCX {attach}", _PROG_QUERY, layout, *values, ctypes.addressof(links), 0, 0
+            f"query TCX {attach}", _PROG_QUERY, layout, *values, libc.address(links), 0, 0
         )
     except KernelRefused as error:
         if error.errno in _NO_TCX:
             return []
         raise
     count = struct.unpack_from(layout, answer)[5]
-    return [_Attached(programs[each], links[each]) for each in range(count)]
+    ids = (struct.unpack_from(f"={count}I", each.raw) for each in (programs, links))
+    return list(map(_Attached, *ids))
 
 
 def _next_link(link: int) -> int:
@@ -106,8 +106,8 @@ def _next_link(link: int) -> int:
 
 def _xdp_ifindex(fd: int) -> int:
     """Of the link that an XDP bpf_link sits on; 0 for another type or a link that is gone."""
-    info = ctypes.create_string_buffer(64)
-    _bpf("look at a bpf_link", _OBJ_GET_INFO, "=IIQ", fd, len(info), ctypes.addressof(info))
+    info = libc.buffer(64)
+    _bpf("look at a bpf_link", _OBJ_GET_INFO, "=IIQ", fd, len(info), libc.address(info))
     kind, _, _, _, ifindex = struct.unpack_from("=IIIII", info.raw)
     return ifindex if kind == _LINK_TYPE_XDP else 0
 
@@ -126,7 +126,7 @@ def _fd_by_id(what: str, command: int, number: int) -> int:
 
 def _bpf(what: str, command: int, layout: str, *values: int) -> tuple[bytes, int]:
     """One call; the attribute as the kernel left it, and the result.  Raises KernelRefused."""
-    attribute = ctypes.create_string_buffer(_ATTR_SIZE)
+    attribute = libc.buffer(_ATTR_SIZE)
     struct.pack_into(layout, attribute, 0, *values)
     number = _SYSCALL.get(os.uname().machine)
     if number is None:

@@ -9,14 +9,14 @@ that does not fit raises RecordUnreadable, never a record that is half right.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 from cni_netdev.core import model
 from cni_netdev.core.errors import RecordUnreadable
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
+from cni_netdev.core.quickjson import dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 VERSION = 1
 
@@ -31,13 +31,13 @@ class _Shape(NamedTuple):
 
 def encode(record: model.Record) -> str:
     """The record's text, on one line: with an indent json would not use its C encoder."""
-    return json.dumps({"version": VERSION, "record": _object(record)}) + "\n"
+    return dumps({"version": VERSION, "record": _object(record)}) + "\n"
 
 
 def decode(text: str) -> model.Record:
     """The record of a text.  Raises RecordUnreadable with what is wrong."""
     try:
-        document = json.loads(text)
+        document = loads(text)
     except (ValueError, RecursionError) as error:
         raise RecordUnreadable(f"the record is no JSON: {error}") from None
     if not isinstance(document, dict) or "version" not in document:
@@ -55,10 +55,11 @@ def decode(text: str) -> model.Record:
 
 
 def _object(value: Any) -> Any:
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    """Tuples of anything but the model's classes are written as lists without a look into them."""
+    if hasattr(value, "_fields"):
         pairs = zip(value._fields, value, strict=True)
         return {key: _object(each) for key, each in pairs}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value and hasattr(value[0], "_fields"):
         return [_object(each) for each in value]
     return value
 
@@ -69,7 +70,7 @@ def _object(value: Any) -> Any:
 def _shape(made: Any, **nested: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A reader of ``made``; fields without a reader of their own are text or numbers."""
     plain = {
-        key: _plain_types(str(annotation))
+        key: _plain_types(annotation)
         for key, annotation in made.__annotations__.items()
         if key not in nested
     }
@@ -79,14 +80,13 @@ def _shape(made: Any, **nested: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _plain_types(annotation: str) -> tuple[type, ...]:
     """From the text of an annotation as the model writes them: ``str | None``, ``Literal``."""
-    text = annotation.removeprefix("ForwardRef('").removesuffix("')")
-    if text == "int":
+    if annotation == "int":
         return (int,)
-    if text == "bool":
+    if annotation == "bool":
         return (bool,)
-    if text == "int | None":
+    if annotation == "int | None":
         return (int, type(None))
-    if text == "str | None":
+    if annotation == "str | None":
         return (str, type(None))
     return (str,)
 

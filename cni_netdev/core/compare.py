@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.plan import IP6_RT_PRIO_USER, own_legs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cni_netdev.core.model import Lent, Link, Record, Route
     from cni_netdev.core.ports import Netns
 
-
-Told = Mapping[str, Mapping[str, object]]
+    Told = Mapping[str, Mapping[str, object]]
 
 
 def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:

@@ -9,11 +9,14 @@ number.
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.quickjson import NotJson, parse
 from cni_netdev.core.values import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 DEEPEST = 8
 
@@ -38,8 +41,8 @@ class _Refused(Exception):
 
 def _decode(text: str) -> object:
     try:
-        value = json.loads(text, object_pairs_hook=_without_duplicates)
-    except json.JSONDecodeError:
+        value = parse(text, _without_duplicates)
+    except NotJson:
         return _from_yaml(text)  # whose flow style looks like JSON
     except ValueError as error:
         raise _Refused(f"cannot be read: {shown(str(error))[1:-1]}") from None
@@ -70,51 +73,62 @@ def _collections(values: Any) -> list[Any]:
 
 
 def _from_yaml(text: str) -> object:
-    import yaml
+    from cni_netdev.core import _yaml
 
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        # Looked at before composing: an alias could repeat without end, and the C parser recurses.
-        _refuse_by_events(yaml, yaml.parse(text, Loader=loader))
-        node = yaml.compose(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        problem = getattr(error, "problem", None) or str(error)
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise _Refused(f"is neither JSON nor YAML: {shown(problem)[1:-1]}{line}") from None
-    return None if node is None else _plain(yaml, node)
+        events = list(_plain(_yaml.parse(text)))
+    except _yaml.Unreadable as error:
+        raise _Refused(f"is neither JSON nor YAML: {shown(str(error))[1:-1]}") from None
+    rest = iter(events)
+    for event in rest:
+        if _kind(event) == "DocumentStart":
+            return _value(next(rest), rest)
+    return None
 
 
-def _refuse_by_events(yaml: Any, events: Any) -> None:
+def _kind(event: Any) -> str:
+    return type(event).__name__.removesuffix("Event")
+
+
+def _plain(events: Iterable[Any]) -> Iterator[Any]:
+    """The same events, as long as they make nothing but plain values."""
     depth = documents = 0
     for event in events:
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        if getattr(event, "anchor", None):  # an alias has one too
             raise _Refused("YAML anchors and aliases are not taken; write the value out")
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!":
             raise _Refused(f"YAML tag {shown(tag)} is not taken")
-        documents += isinstance(event, yaml.DocumentStartEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
+        documents += _kind(event) == "DocumentStart"
+        depth += _kind(event) in ("SequenceStart", "MappingStart")
+        depth -= _kind(event) in ("SequenceEnd", "MappingEnd")
         if documents > 1:
             raise _Refused("has more than one YAML document")
         if depth > DEEPEST:
             raise RecursionError
+        yield event
 
 
-def _plain(yaml: Any, node: Any) -> object:
-    """Lists, objects and text; a plain empty scalar or null is None."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(yaml, each) for each in node.value]
-    if isinstance(node, yaml.MappingNode):
-        return _without_duplicates(
-            [(_key(yaml, key), _plain(yaml, each)) for key, each in node.value]
-        )
-    quoted = node.style in ("'", '"', "|", ">")
-    return None if not quoted and node.value in ("", "~", "null", "Null", "NULL") else node.value
+def _value(event: Any, rest: Iterator[Any]) -> object:
+    """A list, an object or text; a plain empty scalar or null is None."""
+    match _kind(event):
+        case "SequenceStart":
+            return [_value(each, rest) for each in _until("SequenceEnd", rest)]
+        case "MappingStart":
+            keys = _until("MappingEnd", rest)
+            return _without_duplicates([(_key(key), _value(next(rest), rest)) for key in keys])
+    quoted = event.style in ("'", '"', "|", ">")
+    return None if not quoted and event.value in ("", "~", "null", "Null", "NULL") else event.value
 
 
-def _key(yaml: Any, node: Any) -> str:
-    if not isinstance(node, yaml.ScalarNode):
+def _until(end: str, events: Iterator[Any]) -> Iterator[Any]:
+    for event in events:
+        if _kind(event) == end:
+            return
+        yield event
+
+
+def _key(event: Any) -> str:
+    if _kind(event) != "Scalar":
         raise _Refused("a key must be plain text")
-    return str(node.value)
+    return str(event.value)

@@ -14,9 +14,9 @@ import struct
 import time
 from contextlib import ExitStack
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import libc, netns
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

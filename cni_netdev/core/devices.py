@@ -6,10 +6,9 @@ single values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core import values
 from cni_netdev.core.errors import Fault, RequestError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
 from cni_netdev.core.objects import Object
 

@@ -10,43 +10,19 @@ that is incomplete while nobody holds its attachment's lock was left by a proces
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-from cni_netdev.core import plan
-from cni_netdev.core.admission import admit_all, refuse_same_link_twice, resolve
-from cni_netdev.core.compare import Told, differences
-from cni_netdev.core.errors import (
-    CannotApply,
-    DeviceNotFound,
-    LinkChanged,
-    NetdevError,
-    NetnsError,
-    RecordUnreadable,
-)
-from cni_netdev.core.execute import Runner
-from cni_netdev.core.holdings import (
-    asked_by,
-    held_by,
-    holding,
-    lent_for,
-    missing,
-    names,
-    stacked_on,
-)
+from cni_netdev.core.errors import DeviceNotFound, NetnsError, RecordUnreadable
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple, contextmanager
 from cni_netdev.core.pinning import Pinning
 from cni_netdev.core.recover import Recoverer, lock_of, owner_of
-from cni_netdev.core.restore import Release, Restorer, lock_of_link
-from cni_netdev.core.snapshots import take
+from cni_netdev.core.restore import Release, Restorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cni_netdev.core.model import DeviceRequest, Link, Owner, Record
+    from cni_netdev.core.compare import Told
+    from cni_netdev.core.model import DeviceRequest, Owner, Record
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Journal, Kernel, Key, Netns
-
-_CHANGE_TRIES = 5
 
 
 def _no_limit() -> None: ...
@@ -94,10 +70,13 @@ class Injector:
         it was, or the error's details say what is still away and the record stays to be retried.
         in_time: called before each step and before success, to raise when the time is up.
         """
+        from cni_netdev.core.attach import Attacher  # not for a detach
+
         with self._journal.lock(lock_of(owner.key)), self._pods(netns_path) as target:
-            wanted, notes = self._wanted(owner, target, requests)
-            stood = self._already(owner, target, wanted)
-            record = stood or self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
+            attacher = Attacher(self._kernel, self._journal, self._recoverer, owner, target)
+            wanted, notes = attacher.wanted(requests)
+            stood = attacher.standing(wanted)
+            record = stood or attacher.attach(netns_path, wanted, policy, pod, in_time)
         return Attachment(record, (*notes, *self._in_passing(owner.key)), made=stood is None)
 
     def _in_passing(self, key: Key) -> tuple[str, ...]:
@@ -116,155 +95,6 @@ class Injector:
             yield target
         finally:
             target.close()
-
-    def _already(
-        self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
-    ) -> Record | None:
-        """The record if it stands; one that is half made, dead or untrue by now is undone first."""
-        record = self._journal.read(owner.key)
-        if record is None:
-            return None
-        alive = self._pinning.is_in(record, target)
-        wishes = [lent.request.wish for lent in record.devices]
-        same = wishes == [request.wish for request in requests]
-        stands = alive and record.complete
-        if not stands or (same and differences(record, target, {})):
-            release = self._restorer.release(record)
-            if not release.complete:
-                raise CannotApply(
-                    f"attachment {owner} still has a device away from an earlier time",
-                    "; ".join(release.notes),
-                )
-            return None
-        if same:
-            return record
-        raise CannotApply(
-            f"attachment {owner} already holds {names(record) or 'nothing'} by another request",
-            "detach it (DEL) before asking for something else",
-        )
-
-    def _attach(
-        self,
-        owner: Owner,
-        path: str,
-        target: Netns,
-        requests: tuple[DeviceRequest, ...],
-        policy: Policy,
-        pod: Pod,
-        in_time: Callable[[], None],
-    ) -> Record:
-        """Tried again from the beginning when somebody changed a link before it moved."""
-        for attempt in range(_CHANGE_TRIES):
-            try:
-                return self._attach_once(owner, path, target, requests, policy, pod, in_time)
-            except LinkChanged:
-                if attempt == _CHANGE_TRIES - 1 or self._journal.has(owner.key):
-                    raise
-                in_time()
-        raise AssertionError("unreachable")
-
-    def _attach_once(
-        self,
-        owner: Owner,
-        path: str,
-        target: Netns,
-        requests: tuple[DeviceRequest, ...],
-        policy: Policy,
-        pod: Pod,
-        in_time: Callable[[], None],
-    ) -> Record:
-        with ExitStack() as locks:
-            links = self._locked(owner, requests, locks)
-            snapshots = tuple(take(self._kernel.host, link) for link in links)
-            admit_all(requests, snapshots, policy, pod)
-            devices = tuple(map(plan.lend, requests, snapshots))
-            runner = Runner(self._kernel.host, target)
-            strip = runner.check(devices)
-            record = self._pinning.intent(owner, path, target, devices)
-            self._journal.write(record)
-            try:
-                self._pinning.pin(record, target)
-                runner.attach(devices, plan.attach(devices, strip), in_time)
-                in_time()
-                record = record._replace(complete=True)
-                self._journal.write(record)
-            except Exception as error:
-                # A link that was not touched is as others want it by now, not as we saw it.
-                touched = record._replace(devices=runner.touched)
-                self._roll_back(touched, target, error)
-                raise
-        return record
-
-    def _roll_back(self, record: Record, target: Netns, error: Exception) -> None:
-        release = self._restorer.release(record, links_locked=True, namespace=target)
-        if release.notes and isinstance(error, NetdevError):
-            error.with_details("; ".join(release.notes))
-
-    def _wanted(
-        self, owner: Owner, target: Netns, requests: tuple[DeviceRequest, ...]
-    ) -> tuple[tuple[DeviceRequest, ...], tuple[str, ...]]:
-        """Without what the other front end attached to this very sandbox by an equal request."""
-        twins = [
-            record
-            for record in self._journal.records()
-            if record.complete
-            and self._pinning.is_in(record, target)
-            and record.owner.sandbox == owner.sandbox
-            and record.owner.front != owner.front
-        ]
-        wanted, notes = [], []
-        for request in requests:
-            twin = asked_by(request, twins)
-            if twin is None:
-                wanted.append(request)
-            else:
-                notes.append(f"{request.selector} is already attached by {twin.front}")
-        return tuple(wanted), tuple(notes)
-
-    def _locked(
-        self, owner: Owner, requests: tuple[DeviceRequest, ...], locks: ExitStack
-    ) -> tuple[Link, ...]:
-        """The links on the host, locked, none of them in anybody's record."""
-        self._free_from_the_dead(owner, requests)
-        links = self._resolve_all(owner, requests)
-        for name in sorted(lock_of_link(link) for link in links):
-            locks.enter_context(self._journal.lock(name))
-        again = self._resolve_all(owner, requests)
-        others = self._others(owner)
-        for link in again:
-            holder = holding(link.identity, others)
-            if holder is not None:
-                raise held_by(link.name, holder)
-            above = stacked_on(link, others)
-            if above is not None:
-                raise held_by(f"what is stacked on {link.name}", above)
-        if [link.identity for link in again] != [link.identity for link in links]:
-            raise LinkChanged("the links asked for changed while they were being locked")
-        return again
-
-    def _resolve_all(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> tuple[Link, ...]:
-        links = []
-        for request in requests:
-            try:
-                links.append(resolve(self._kernel.host, request))
-            except DeviceNotFound:
-                holder = lent_for(request, self._others(owner))
-                if holder is not None:
-                    raise held_by(str(request.selector), holder.owner) from None
-                raise
-        refuse_same_link_twice(requests, tuple(links))
-        return tuple(links)
-
-    def _others(self, owner: Owner) -> list[Record]:
-        return [each for each in self._journal.records() if each.owner.key != owner.key]
-
-    def _free_from_the_dead(self, owner: Owner, requests: tuple[DeviceRequest, ...]) -> None:
-        """Recover the records that hold what is asked for, if their owners are gone."""
-        others = self._others(owner)
-        for request in requests:
-            record = lent_for(request, others)
-            if record is not None:
-                self._recoverer.if_dead(record)
 
     def adopt(
         self,
@@ -380,6 +210,8 @@ class Injector:
 
         Whoever took the record away took the way home with it.  Raises NetnsError, KernelRefused.
         """
+        from cni_netdev.core.holdings import lent_for
+
         records = self._journal.records()
         if any(record.owner.sandbox == sandbox for record in records):
             return ()
@@ -395,6 +227,8 @@ class Injector:
             )
 
     def _is_home(self, request: DeviceRequest) -> bool:
+        from cni_netdev.core.admission import resolve
+
         try:
             resolve(self._kernel.host, request)
         except DeviceNotFound:
@@ -403,6 +237,8 @@ class Injector:
 
     def missing(self, sandbox: str, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]:
         """The selectors of those requests that no complete attachment of the sandbox answers."""
+        from cni_netdev.core.holdings import missing
+
         return missing(requests, sandbox, self._kernel.boot_id, self._journal.records())
 
     def has(self, key: Key) -> bool:
@@ -428,6 +264,8 @@ class Injector:
         told: by name in the pod, the MAC and MTU that later plugins report to have set.
         Raises DeviceNotFound when there is no complete record of the attachment.
         """
+        from cni_netdev.core.compare import differences
+
         record = self._journal.read(key)
         if record is None or not record.complete:
             raise DeviceNotFound(f"no complete attachment of {key[1]}/{key[2]} is on record")
@@ -445,6 +283,9 @@ class Injector:
 
     def find(self, request: DeviceRequest) -> str:
         """``host`` or ``lent``.  Raises DeviceNotFound when it is neither."""
+        from cni_netdev.core.admission import resolve
+        from cni_netdev.core.holdings import lent_for
+
         if lent_for(request, self._journal.records()) is not None:
             return "lent"
         resolve(self._kernel.host, request)

@@ -20,7 +20,7 @@ caller (a CNI code, a gRPC status) is the front ends' business.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from cni_netdev.core.lean import NamedTuple
 
 _MOST_FAULTS_TOLD = 50  # a tenant's text could have thousands
 

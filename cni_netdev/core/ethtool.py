@@ -10,16 +10,17 @@ these, which pyroute2 has only behind an event loop; an ioctl costs 2 µs where 
 
 from __future__ import annotations
 
-import ctypes
+import _socket as socket
 import fcntl
-import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple, Self
 
+from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 _SIOCETHTOOL = 0x8946
 _REQUEST = struct.Struct("16sQ16x")  # struct ifreq: the name, then the address of the command
@@ -106,10 +107,12 @@ class _Link:
 
     def _ask(self, command: bytes) -> bytes:
         """The command as the kernel left it.  Raises OSError."""
-        buffer = ctypes.create_string_buffer(command, len(command))
-        request = _REQUEST.pack(self._name, ctypes.addressof(buffer))
-        fcntl.ioctl(self._socket, _SIOCETHTOOL, request)
-        return buffer.raw
+        buffer = libc.buffer(len(command))
+        buffer.raw = command
+        request = _REQUEST.pack(self._name, libc.address(buffer))
+        fcntl.ioctl(self._socket.fileno(), _SIOCETHTOOL, request)
+        answer: bytes = buffer.raw
+        return answer
 
     def _block(self, block: _Block) -> bytes:
         return self._ask(struct.pack("=I", block.get).ljust(block.size, b"\0"))[4:]

@@ -7,13 +7,13 @@ put there is not.  Numbers and names: linux/neighbour.h.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Forwarding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 _AF_BRIDGE = 7
 _NTF_SELF = 0x02

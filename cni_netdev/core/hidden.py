@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import descriptors, netns, processes, stacked
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.netlink import Connection
 
 if TYPE_CHECKING:

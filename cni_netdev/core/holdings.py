@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.admission import selects
 from cni_netdev.core.errors import DeviceHeld
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import STACKED
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ in the same net, and of a route to the same destination through another link.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.compare import essence
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.plan import own_legs
 from cni_netdev.core.steps import SetAddress, SetRoute
 

@@ -10,17 +10,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
 
 from cni_netdev.core import locks
 from cni_netdev.core.errors import LockTimeout, StateError
+from cni_netdev.core.lean import TYPE_CHECKING, contextmanager, suppress
 from cni_netdev.core.pins import Pins
 from cni_netdev.core.recordfiles import RecordFiles, cannot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from cni_netdev.core.model import Record
     from cni_netdev.core.ports import Key, Netns
@@ -35,11 +34,6 @@ _MOUNT_NAMESPACE = "/proc/thread-self/ns/mnt"
 _OTHERS_MAY_WRITE = 0o022
 
 
-class _HasFd(Protocol):
-    @property
-    def fd(self) -> int: ...
-
-
 class FileJournal:
     """Records, locks and pins of one state directory; made when first written."""
 
@@ -51,11 +45,9 @@ class FileJournal:
         resident: bool = False,
     ) -> None:
         """lock_timeout: seconds that lock() waits.  resident: see recordfiles."""
-        self._directory = directory.rstrip("/") or "/"
+        self._directory = directory = directory.rstrip("/") or "/"
         self._files = RecordFiles(
-            f"{self._directory}/records",
-            partial(_make, self._directory, "records"),
-            resident=resident,
+            f"{directory}/records", lambda: _make(directory, "records"), resident=resident
         )
         # One place for each mount namespace: to remove a mount point or what looks like an
         # unused one here would unmount it in every other.
@@ -97,6 +89,8 @@ class FileJournal:
         return tuple(key for key in keys if key)
 
     def sweep(self) -> None:
+        from functools import partial  # not loaded for a pod
+
         work: list[Callable[[], None]] = [
             partial(_unlink, path) for path in self._files.left_by_the_dead(self._files.listed())
         ]
@@ -130,7 +124,8 @@ class FileJournal:
         return self._mount_namespace
 
     def pin(self, key: Key, netns: Netns) -> None:
-        self._pins.add(_name(key), cast("_HasFd", netns).fd, self.lock("pins"))
+        opened: Any = netns  # what is really a namespace has a descriptor
+        self._pins.add(_name(key), opened.fd, self.lock("pins"))
 
     def pinned(self, key: Key) -> str | None:
         return None if _is_too_long(key) else self._pins.path(_name(key))

@@ -7,11 +7,10 @@ it; only the rare bpf(2) calls enter again.
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, contextmanager
 from cni_netdev.core.model import AF_INET, AF_INET6
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
@@ -170,6 +169,10 @@ class SystemNetns:
         on_bus = self._sysfs.by_bus(identity.bus) if identity.bus else ()
         return bool(on_bus or self._sysfs.by_inode(identity.inode))
 
+    def inode(self, name: str) -> int:
+        seen = self._sysfs.identity(name)
+        return seen[0] if seen else 0
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)
 
@@ -251,11 +254,7 @@ class SystemNetns:
         family = AF_INET6 if ":" in address else AF_INET
         query = rtnl.address_family_dump(family)
         replies = self._rtnl.request("list addresses", query, RTM_GETADDR, NLM_F_DUMP)
-        return tuple(
-            reply["index"]
-            for reply in replies
-            if address in (dict(reply["attrs"]).get(key) for key in ("IFA_LOCAL", "IFA_ADDRESS"))
-        )
+        return tuple(reply["index"] for reply in replies if rtnl.has_address(reply, address))
 
     def _known_here(self, address: str) -> bool:
         """Cheaply, before any list is read: whether some link has the address."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.errors import NetdevError, NetnsError
+from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Lent, Link, Record
@@ -45,6 +44,9 @@ class Locator:
         Raises NetdevError when it may be somewhere that cannot be seen from here.
         """
         self._seen = False
+        left = self._as_left(lent)
+        if left is not None:
+            return left
         link = self._at_home(lent)
         if link is not None:
             return self._host, link
@@ -62,6 +64,16 @@ class Locator:
         if self._seen:
             raise NetdevError("it is moved from namespace to namespace all the time")
         return None
+
+    def _as_left(self, lent: Lent) -> tuple[Netns, Link] | None:
+        """In the sandbox as an attach left it, by one look: most are there."""
+        identity = lent.home.link.identity
+        try:
+            sandbox = self.nearby()
+            link = sandbox.link(ifindex=identity.ifindex) if sandbox else None
+        except NetdevError:
+            return None  # whoever looks closer tells why
+        return (sandbox, link) if sandbox and link and identity.same_link(link.identity) else None
 
     def _at_home(self, lent: Lent) -> Link | None:
         """Without a scan: as it was numbered, or by its name."""

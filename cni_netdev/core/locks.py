@@ -10,9 +10,9 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import suppress
 
 from cni_netdev.core.errors import LockTimeout
+from cni_netdev.core.lean import suppress
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -8,11 +8,14 @@ flags and scopes are the kernel's numbers (``linux/if.h``, ``linux/rtnetlink.h``
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
-# Where a request came from: the operator's conflist, a runtime's capability, a tenant's text.
-Source = Literal["config", "capability", "annotation"]
-SelectorKind = Literal["name", "hwaddr", "pci_address", "kernel_path"]
+if TYPE_CHECKING:
+    from typing import Literal
+
+    # Where a request came from: the operator's conflist, a runtime's capability, a tenant's text.
+    Source = Literal["config", "capability", "annotation"]
+    SelectorKind = Literal["name", "hwaddr", "pci_address", "kernel_path"]
 
 AF_INET, AF_INET6 = 2, 10  # as linux/socket.h has them; socket is not loaded for two numbers
 IFF_UP = 0x1

@@ -9,12 +9,14 @@ addresses and routes of one link cost the same on a host with ten links as with 
 
 from __future__ import annotations
 
-import socket
+import _socket as socket
 import struct
-from contextlib import ExitStack
-from typing import Any
 
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
+
+if TYPE_CHECKING:
+    from typing import Any
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -33,7 +35,8 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
-_LARGEST_REPLY = 1 << 18
+# A link may come with 64 KiB of altnames; from 128 KiB on malloc maps memory anew for each reply.
+_LARGEST_REPLY = 120 << 10
 _DUMP_TRIES = 5
 
 
@@ -44,7 +47,8 @@ class Connection:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             with ExitStack() as on_error:
-                self._socket = on_error.enter_context(socket.socket(socket.AF_NETLINK, kind, 0))
+                self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+                on_error.callback(self._socket.close)
                 for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
                     self._socket.setsockopt(_SOL_NETLINK, option, 1)
                 on_error.pop_all()

@@ -6,15 +6,14 @@ inode of its file is reused at once, and a path can be mounted over.
 
 from __future__ import annotations
 
+import _socket as socket
 import errno
 import os
-import socket
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import NetnsError
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple, contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,10 +103,12 @@ def cookie_of(fd: int) -> int:
 
 
 def _own_cookie() -> int:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        return int.from_bytes(
-            probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder
-        )
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+    finally:
+        probe.close()
+    return int.from_bytes(cookie, sys.byteorder)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ The link is down until this is done.  What was on it when it was lent is the hos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Link, Snapshot

@@ -6,9 +6,8 @@ is not the initial one.  A record stands before its pin is made and says where t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.errors import NetdevError, NetnsError, StateError
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import NetnsRef, Record
 from cni_netdev.core.recover import lock_of
 

@@ -8,10 +8,10 @@ namespace in which they were made, and die with it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import StateError
+from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

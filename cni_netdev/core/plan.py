@@ -13,9 +13,8 @@ move).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core import kinddata
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import (
     AF_INET,
     AF_INET6,

@@ -17,10 +17,9 @@ without Kubernetes, its labels in CNI) lets no allow rule match and every deny r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from cni_netdev.core.errors import Fault, RequestError
 from cni_netdev.core.guards import always_refused, guard
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.values import nearest, shown
 
 if TYPE_CHECKING:

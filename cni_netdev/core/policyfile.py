@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cni_netdev.core import trusted
 from cni_netdev.core.decoding import decode
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.policy import parse_policy
 
 if TYPE_CHECKING:

@@ -55,6 +55,12 @@ class Netns(Protocol):
     def holds(self, identity: Identity) -> bool:
         """Whether the link is here now; asked without waiting for moves that are under way."""
 
+    def inode(self, name: str) -> int:
+        """The inode of the link with this very name, no altname; 0 when there is none.
+
+        Asked like holds().
+        """
+
     def by_bus(self, address: str) -> tuple[str, ...]:
         """Names of the links of a PCI device; empty when there is none here."""
 

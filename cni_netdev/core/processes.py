@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import netns
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.libc import raise_if_for_want_of_means
 
 if TYPE_CHECKING:

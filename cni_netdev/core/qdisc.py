@@ -7,10 +7,13 @@ Numbers: linux/rtnetlink.h and linux/pkt_sched.h.
 
 from __future__ import annotations
 
-from typing import Any
-
 from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Qdisc
+from cni_netdev.core.rtnl import Attributes
+
+if TYPE_CHECKING:
+    from typing import Any
 
 ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1  # TC_H_ROOT, TC_H_INGRESS
 
@@ -24,7 +27,7 @@ def qdisc_from(message: Any) -> Qdisc | None:
     """The discipline, or None for the kernel's own default, which has no handle."""
     if not message["handle"]:
         return None
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     options = attributes.get("TCA_OPTIONS", b"")
     return Qdisc(attributes["TCA_KIND"], message["handle"], message["parent"], bytes(options).hex())
 

@@ -13,12 +13,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
-from weakref import finalize
 
 from cni_netdev.core import codec
 from cni_netdev.core.errors import RecordUnreadable, StateError
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,6 +204,8 @@ class _Directory:
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
+        from weakref import finalize  # a resident's only
+
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         finalize(self, os.close, fd)
         self._fd = fd

@@ -5,10 +5,8 @@ One record's trouble is never another's, nor that of the call in whose passing i
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
-
 from cni_netdev.core.errors import LockTimeout, NetdevError, StateError
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
 from cni_netdev.core.model import Owner
 from cni_netdev.core.restore import Release, Restorer
 

@@ -7,12 +7,11 @@ done is said in notes and never stops the rest.
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import plan
 from cni_netdev.core.errors import KernelRefused, NetdevError, StateError
 from cni_netdev.core.execute import perform
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.overhearing import silence
 from cni_netdev.core.settle import Settled, settle
@@ -71,7 +70,8 @@ class Restorer:
             return Release(record.owner, (), (note,), complete=False)
         with ExitStack() as locks:
             if not links_locked:
-                for name in sorted(lock_of_link(lent.home.link) for lent in record.devices):
+                inodes = {lent.home.link.identity.inode for lent in record.devices}
+                for name in sorted(map(lock_of_inode, inodes)):
                     locks.enter_context(self._journal.lock(name))
             marked = self._note_away(record, record.devices) if record.complete else ()
             homecoming = _Homecoming(self._kernel, self._journal, record, namespace)
@@ -106,8 +106,9 @@ class Restorer:
         self._journal.forget(record.owner.key)
 
 
-def lock_of_link(link: Link) -> str:
-    return f"link-{link.identity.inode or link.identity.ifindex}"
+def lock_of_inode(inode: int) -> str:
+    """The name of a link's lock; the inode is a part of its identity."""
+    return f"link-{inode}"
 
 
 class _Homecoming:
@@ -199,8 +200,9 @@ class _Homecoming:
     def _settled(self, lent: Lent, link: Link) -> Settled | None:
         name = lent.home.link.name
         try:
-            name = self._free_name(lent)
             link = self._host.link(ifindex=link.identity.ifindex) or link
+            if link.name != name:
+                name = self._free_name(lent)
             return settle(self._host, lent.home, link, name)
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):

@@ -7,9 +7,8 @@ neighbours) is filtered out here, since it makes them again by itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from cni_netdev.core._pyroute2 import messages
+from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import (
     AF_INET,
     AF_INET6,
@@ -24,7 +23,8 @@ from cni_netdev.core.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, KeysView
+    from typing import Any
 
 IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
 _FOREVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME
@@ -57,6 +57,7 @@ _XDP_MODES = {
 XDP_MODE_FLAGS = {"skb": 2, "drv": 4, "hw": 8}
 _IFF_LOOPBACK = 0x8
 _ARPHRD_ETHER = 1
+_NO_ATTRIBUTES: dict[str, list[Any]] = {"attrs": []}
 _NO_TOKEN = "::"  # noqa: S105 - an address
 
 
@@ -68,6 +69,28 @@ def decoded(value: str | bytes) -> str:
 def encoded(text: str) -> bytes:
     """A name as the kernel has it; pyroute2 encodes plain UTF-8 only."""
     return text.encode(errors="surrogateescape")
+
+
+class Attributes:
+    """Those of a received message by name; pyroute2 decodes each only when it is asked for.
+
+    A link comes with forty, most of which nobody reads.
+    """
+
+    def __init__(self, message: Any) -> None:
+        self._slots = {slot.name: slot for slot in message["attrs"]}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._slots
+
+    def __getitem__(self, name: str) -> Any:
+        return self._slots[name].value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._slots[name].value if name in self._slots else default
+
+    def keys(self) -> KeysView[str]:
+        return self._slots.keys()
 
 
 def _fill(message: Any, fields: dict[str, int], attributes: Iterable[tuple[str, Any]] = ()) -> Any:
@@ -95,8 +118,8 @@ def link_dump() -> Any:
 
 def link_from(message: Any) -> Link:
     """A link as one reply tells it; inode, bus, driver and uppers are sysfs's to add."""
-    attributes = dict(message["attrs"])
-    info = dict(attributes["IFLA_LINKINFO"]["attrs"]) if "IFLA_LINKINFO" in attributes else {}
+    attributes = Attributes(message)
+    info = Attributes(attributes.get("IFLA_LINKINFO") or _NO_ATTRIBUTES)
     flags = message["flags"]
     return Link(
         identity=Identity(message["index"], 0, attributes.get("IFLA_PERM_ADDRESS")),
@@ -132,14 +155,15 @@ def link_from(message: Any) -> Link:
 
 
 def _token(families: Any) -> str:
-    ipv6 = dict(families["attrs"]).get("AF_INET6") if families else None
-    token: str = dict(ipv6["attrs"]).get("IFLA_INET6_TOKEN", _NO_TOKEN) if ipv6 else _NO_TOKEN
+    ipv6 = Attributes(families or _NO_ATTRIBUTES).get("AF_INET6")
+    token: str = Attributes(ipv6 or _NO_ATTRIBUTES).get("IFLA_INET6_TOKEN", _NO_TOKEN)
     return "" if token == _NO_TOKEN else token
 
 
 def _reason(nested: Any) -> int:
     """Who holds a link down, a bit each (/etc/iproute2/protodown_reasons.d)."""
-    return dict(nested["attrs"]).get("IFLA_PROTO_DOWN_REASON_VALUE", 0) if nested else 0
+    value: int = Attributes(nested or _NO_ATTRIBUTES).get("IFLA_PROTO_DOWN_REASON_VALUE", 0)
+    return value
 
 
 def _altnames(properties: Any) -> tuple[str, ...]:
@@ -149,8 +173,16 @@ def _altnames(properties: Any) -> tuple[str, ...]:
 def _xdp(nested: Any) -> tuple[tuple[str, int], ...]:
     if nested is None:
         return ()
-    found = dict(nested["attrs"])
+    found = Attributes(nested)
     return tuple((mode, found[key]) for mode, key in _XDP_MODES.items() if found.get(key))
+
+
+def kind_of(attributes: Attributes) -> str | None:
+    """What kind a link is, by the attributes of a reply; None for hardware."""
+    kind: str | None = Attributes(attributes.get("IFLA_LINKINFO") or _NO_ATTRIBUTES).get(
+        "IFLA_INFO_KIND"
+    )
+    return kind
 
 
 def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> Any:
@@ -243,9 +275,15 @@ def address_family_dump(family: int) -> Any:
     return _fill(messages().address(), {"family": family})
 
 
+def has_address(message: Any, address: str) -> bool:
+    """Whether the reply tells of this address, as the link's own or its peer's."""
+    attributes = Attributes(message)
+    return address in (attributes.get("IFA_LOCAL"), attributes.get("IFA_ADDRESS"))
+
+
 def address_from(message: Any) -> Address | None:
     """The address, or None when it is not permanent or the kernel's own link-local one."""
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     flags = attributes.get("IFA_FLAGS", message["flags"])
     proto = attributes.get("IFA_PROTO", 0)
     if not flags & IFA_F_PERMANENT or proto == IFLA_PROTO_KERNEL_LL:
@@ -308,7 +346,7 @@ def route_lookup(destination: str) -> Any:
 
 def route_from(message: Any, ifindex: int) -> Route | None:
     """The route, or None when the kernel made it (and makes it again)."""
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     table = attributes.get("RTA_TABLE", message["table"])
     remade = (
         message["proto"] in _KERNEL_PROTOCOLS and message["dst_len"] and not _gateway(attributes)
@@ -336,7 +374,7 @@ def route_from(message: Any, ifindex: int) -> Route | None:
     )
 
 
-def _gateway(attributes: dict[str, Any]) -> str | None:
+def _gateway(attributes: Attributes) -> str | None:
     via = attributes.get("RTA_VIA")
     gateway: str | None = via["addr"] if via else attributes.get("RTA_GATEWAY")
     return gateway
@@ -356,7 +394,7 @@ def _nexthop(hop: Any, ifindex: int) -> NextHop:
     through = hop["oif"]
     return NextHop(
         ifindex=0 if through == ifindex else through,
-        gateway=_gateway(dict(hop["attrs"])),
+        gateway=_gateway(Attributes(hop)),
         weight=hop["hops"],
         flags=hop["flags"] & RTNH_F_ONLINK,
     )
@@ -428,7 +466,7 @@ def neighbour_from(message: Any, ifindex: int) -> Neighbour | None:
     proxy = bool(message["flags"] & NTF_PROXY)
     if message["ifindex"] != ifindex or not (proxy or message["state"] & NUD_PERMANENT):
         return None
-    attributes = dict(message["attrs"])
+    attributes = Attributes(message)
     return Neighbour(
         family=message["family"],
         address=attributes["NDA_DST"],

@@ -7,12 +7,12 @@ busy driver) and addresses have an order; what it goes on refusing is told, and 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import kinddata, plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
 from cni_netdev.core.inplace import is_in_place
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.model import Snapshot
 from cni_netdev.core.steps import (
     Altname,
@@ -73,6 +73,8 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     # The second round is for what the host's daemons undid meanwhile; most times it is a mere look.
     for _ in range(_ROUNDS):
         steps = plan.settle(home, _look(host, home, link), name)
+        if not steps:
+            break
         left = False
         for step in steps:
             reason = _not_ours_any_more(host, link, step)
@@ -84,7 +86,7 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
                 refusals += _do(host, step, link.identity.ifindex)
                 _raise_if_gone(host, link, refusals)
         link = host.link(ifindex=link.identity.ifindex) or link
-        if not steps or left or refusals:
+        if left or refusals:
             break
     if link.name != name:
         notes.append(f"{name} is called {link.name} by now: somebody else renamed it")

@@ -8,10 +8,9 @@ just before the link moves; what comes home is the link as it was then.
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from cni_netdev.core.errors import KernelRefused, LinkChanged
+from cni_netdev.core.lean import TYPE_CHECKING, contextmanager
 from cni_netdev.core.model import Snapshot
 
 if TYPE_CHECKING:

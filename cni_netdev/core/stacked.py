@@ -16,15 +16,17 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev.core import rtnl
 from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.model import STACKED
 from cni_netdev.core.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from cni_netdev.core.model import Link
     from cni_netdev.core.netlink import Connection
 
@@ -80,7 +82,7 @@ def further(connection: Connection, home: int) -> tuple[int, ...]:
     """The ids of the namespaces that this one knows, but that of the one open at ``home``."""
     what, query = "list the ids of namespaces", _id_message()
     replies = connection.request(what, query, _RTM_GETNSID, NLM_F_DUMP)
-    known = [dict(reply["attrs"])["NETNSA_NSID"] for reply in replies]
+    known = [rtnl.Attributes(reply)["NETNSA_NSID"] for reply in replies]
     return tuple(each for each in known if each != _id_of(connection, home)) if known else ()
 
 
@@ -111,16 +113,15 @@ def _found(
     # The kernel gives the link's namespace an id, if it has none, to tell of it here.
     wanted = None if home is None or not stacked else _id_of(connection, home)
     return [
-        _Found(reply["index"], rtnl.decoded(dict(reply["attrs"])["IFLA_IFNAME"]))
+        _Found(reply["index"], rtnl.decoded(rtnl.Attributes(reply)["IFLA_IFNAME"]))
         for reply in stacked
-        if dict(reply["attrs"]).get("IFLA_LINK_NETNSID") == wanted
+        if rtnl.Attributes(reply).get("IFLA_LINK_NETNSID") == wanted
     ]
 
 
 def _is_on(message: Any, ifindex: int) -> bool:
-    attributes = dict(message["attrs"])
-    info = dict(attributes["IFLA_LINKINFO"]["attrs"]) if "IFLA_LINKINFO" in attributes else {}
-    return attributes.get("IFLA_LINK") == ifindex and info.get("IFLA_INFO_KIND") in STACKED
+    attributes = rtnl.Attributes(message)
+    return attributes.get("IFLA_LINK") == ifindex and rtnl.kind_of(attributes) in STACKED
 
 
 def _delete_together(connection: Connection, ifindexes: list[int]) -> None:
@@ -162,7 +163,7 @@ def _do(connection: Connection, what: str, message: Any, kind: int) -> None:
 def _id_of(connection: Connection, home: int) -> int:
     query = _id_message(("NETNSA_FD", home))
     replies = connection.request("ask for a namespace's id", query, _RTM_GETNSID, 0)
-    number: int = dict(replies[0]["attrs"])["NETNSA_NSID"]
+    number: int = rtnl.Attributes(replies[0])["NETNSA_NSID"]
     return number
 
 

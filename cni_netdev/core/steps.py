@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from cni_netdev.core.model import Address, Forwarding, LinkSettings, Neighbour, Qdisc, Route
 
-Place = Literal["host", "pod"]
+    Place = Literal["host", "pod"]
 
 
 class Move(NamedTuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import cache
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
@@ -18,10 +17,12 @@ _ROOT = f"{_PROC}/sys/net"
 _GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 # The same value in coarser units beside its `_ms` twin.
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITABLE = 0o200
 # Written only, or hidden; and what stable_secret says until it is set.
 _UNREADABLE = (errno.EACCES, errno.EIO)
 _LONGEST = 4096
+_proc: list[int] = []
 
 
 def read(name: str) -> tuple[tuple[str, str], ...]:
@@ -31,33 +32,50 @@ def read(name: str) -> tuple[tuple[str, str], ...]:
     """
     found = []
     for group in _GROUPS:
-        directory = f"{_ROOT}/{group}/{name}"
         try:
-            entries = sorted(os.listdir(directory))
+            directory = os.open(f"{_ROOT}/{group}/{name}", _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             continue  # no IPv6, or no neighbours on this kind of link
         except OSError as error:
-            raise KernelRefused(f"list {directory}", error.errno or 0) from error
-        for entry in entries:
-            value = None if entry in _TWINS else _value(f"{directory}/{entry}")
-            if value is not None:
-                found.append((f"{group}/{entry}", value))
+            raise KernelRefused(f"list {_ROOT}/{group}/{name}", error.errno or 0) from error
+        try:
+            for entry in sorted(os.listdir(directory)):
+                value = None if entry in _TWINS else _value(entry, directory)
+                if value is not None:
+                    found.append((f"{group}/{entry}", value))
+        except OSError as error:
+            raise KernelRefused(f"read {group} of {name}", error.errno or 0) from error
+        finally:
+            os.close(directory)
     return tuple(found)
 
 
-def _value(path: str) -> str | None:
+def _value(entry: str, directory: int) -> str | None:
+    """None for what nobody may write, or read.  Raises OSError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open_if_writable(entry, directory)
         try:
-            if not os.fstat(fd).st_mode & _WRITABLE:
-                return None
             return os.read(fd, _LONGEST).decode(errors="surrogateescape").strip()
         finally:
             os.close(fd)
     except OSError as error:
         if error.errno in _UNREADABLE:
             return None
-        raise KernelRefused(f"read {path}", error.errno or 0) from error
+        raise
+
+
+def _open_if_writable(entry: str, directory: int) -> int:
+    """Opening for writing asks in the same call; there are 120 of them for each link."""
+    try:
+        return os.open(entry, os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    fd = os.open(entry, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    if os.fstat(fd).st_mode & _WRITABLE:
+        return fd
+    os.close(fd)
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), entry)
 
 
 def write(name: str, key: str, value: str) -> None:
@@ -85,6 +103,7 @@ def _open_to_write(path: str) -> int:
     return os.open(path.removeprefix(f"{_PROC}/"), flags, dir_fd=_own_proc())
 
 
-@cache
 def _own_proc() -> int:
-    return libc.detached_mount("proc")
+    if not _proc:
+        _proc.append(libc.detached_mount("proc"))
+    return _proc[0]

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple, contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _UPPER = "upper_"
 _TRIES = 200
 # What a look answers when there is nothing, nothing any more, or no symbolic link.
@@ -83,8 +80,10 @@ class SysView(NamedTuple):
         target = self._link(f"class/net/{name}/device")
         if target is None:
             return None
+        from cni_netdev.core.values import is_pci  # most links have no device
+
         place = self._link(f"class/net/{name}") or ""
-        pci = [part for part in place.split("/") if _PCI.fullmatch(part)]
+        pci = [part for part in place.split("/") if is_pci(part)]
         return pci[-1] if pci else target.rpartition("/")[2]
 
     def driver(self, name: str) -> str | None:

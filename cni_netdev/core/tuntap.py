@@ -10,11 +10,10 @@ import errno
 import os
 import struct
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from cni_netdev.core import kinddata
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING, contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

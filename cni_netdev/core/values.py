@@ -6,22 +6,37 @@ scalars arrive as text, so numbers and booleans are taken as decimal text and tr
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import ipaddress
     from collections.abc import Callable
+
+    from cni_netdev.core.ip import Interface
 
 MTU = (68, 65535)  # RFC 791's smallest, and the largest that Linux's own links take
 U32 = (0, 2**32 - 1)
 _MOST_SHOWN = 64
 _NAME_BYTES, _ALTNAME_BYTES = 15, 127  # IFNAMSIZ and ALTIFNAMSIZ less the closing zero
 _SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,11}")
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_LONG_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){19}")
-_PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])")
+_MOST_DIGITS = 12
+# What may stand where a pattern has these letters; anything else stands for itself.
+_DIGITS = {"x": "0123456789abcdef", "o": "01234567"}
+_MAC, _LONG_MAC = ":".join(["xx"] * 6), ":".join(["xx"] * 20)
+_SLOT, _DOMAINS = "xx:xx.o", ("xxxx", "xxxxx", "xxxxxx", "xxxxxxx", "xxxxxxxx")
+
+
+def _fits(text: str, *patterns: str) -> bool:
+    return any(
+        len(text) == len(pattern)
+        and all(each in _DIGITS.get(kind, kind) for each, kind in zip(text, pattern, strict=True))
+        for pattern in patterns
+    )
+
+
+def is_pci(text: str) -> bool:
+    """Whether it is a whole PCI address in lower case, as sysfs writes them."""
+    domain, _, slot = text.partition(":")
+    return _fits(domain, *_DOMAINS) and _fits(slot, _SLOT)
 
 
 def nearest(key: str, known: tuple[str, ...]) -> str:
@@ -66,9 +81,14 @@ def as_boolean(value: object) -> bool:
 def _number(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+    if isinstance(value, str) and _is_decimal(value):
         return int(value)
     raise ValueError(f"{shown(value)} is no whole number")
+
+
+def _is_decimal(text: str) -> bool:
+    short = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return short and (text == "0" or text[0] != "0")
 
 
 def between(least: int, most: int) -> Callable[[object], int]:
@@ -123,7 +143,7 @@ def _lower(value: object) -> str:
 
 def as_mac(value: object) -> str:
     mac = _lower(value)
-    if not _MAC.fullmatch(mac):
+    if not _fits(mac, _MAC):
         raise ValueError(f"{shown(value)} is no MAC: six bytes as 02:00:5e:10:00:01")
     if int(mac[:2], 16) & 1:
         raise ValueError(f"{mac} is a multicast address; the first byte must be even")
@@ -134,16 +154,17 @@ def as_mac(value: object) -> str:
 
 def as_hwaddr(value: object) -> str:
     mac = _lower(value)
-    if not (_MAC.fullmatch(mac) or _LONG_MAC.fullmatch(mac)):
+    if not _fits(mac, _MAC, _LONG_MAC):
         raise ValueError(f"{shown(value)} is no hardware address: 6 or 20 bytes with colons")
     return mac
 
 
 def as_pci(value: object) -> str:
-    found = _PCI.fullmatch(_text(value).lower())
-    if not found:
+    given = _text(value).lower()
+    address = f"0000:{given}" if _fits(given, _SLOT) else given
+    if not is_pci(address):
         raise ValueError(f"{shown(value)} is no PCI address, as 0000:3b:02.1")
-    return f"{found[1] or '0000'}:{found[2]}"
+    return address
 
 
 def as_path(value: object) -> str:
@@ -155,23 +176,23 @@ def as_path(value: object) -> str:
     return "/" + "/".join(filter(None, parts))
 
 
-def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    import ipaddress
+def _interface(text: str) -> Interface:
+    from cni_netdev.core.ip import interface
 
     if "%" in text or not text.isascii():
         raise ValueError(f"{shown(text)} is no plain address")
     try:
-        return ipaddress.ip_interface(text)
+        return interface(text)
     except ValueError:
         raise ValueError(
             f"{shown(text)} is no IP address, as 192.168.2.2/24 or fd00::2/64"
         ) from None
 
 
-def _usable(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> str:
-    if address.ip.is_unspecified or address.ip.is_multicast:
-        raise ValueError(f"{address.ip} cannot be the address of a link")
-    return f"{address.ip}/{address.network.prefixlen}"
+def _usable(address: Interface) -> str:
+    if not address.of_a_link:
+        raise ValueError(f"{address.address} cannot be the address of a link")
+    return str(address)
 
 
 def as_cidr(value: object) -> str:
@@ -202,15 +223,15 @@ def as_destination(value: object) -> str:
     if text == "default":
         return text
     interface = _interface(text)
-    if interface.ip != interface.network.network_address:
+    if interface != interface.network:
         raise ValueError(
             f"{shown(text)} has bits behind its prefix; did you mean {interface.network}?"
         )
-    return str(interface.network)
+    return str(interface)
 
 
 def as_plain_address(value: object) -> str:
     text = _text(value)
     if "/" in text:
         raise ValueError(f"{shown(text)} must be an address without prefix")
-    return str(_interface(text).ip)
+    return _interface(text).address

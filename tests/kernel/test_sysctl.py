@@ -79,11 +79,13 @@ def test_refusals_name_the_key_and_the_value(host: Host) -> None:
 def test_it_is_written_where_proc_sys_is_read_only(host: Host) -> None:
     """As in a container; what others see of /proc/sys stays as it is."""
     host.veth("nic1")
+    before = sysctl.read("nic1")
     run("mount", "--bind", "/proc/sys", "/proc/sys")
     run("mount", "-o", "remount,bind,ro", "/proc/sys")
     path = Path("/proc/sys/net/ipv4/conf/nic1/rp_filter")
     with pytest.raises(OSError, match="Read-only"):
         path.write_text("2")
+    assert sysctl.read("nic1") == before
     sysctl.write("nic1", "ipv4/conf/rp_filter", "2")
     assert path.read_text() == "2\n"
     with pytest.raises(OSError, match="Read-only"):

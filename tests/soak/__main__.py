@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import machine
+from tests.bench.machine import machine
 from tests.reliability import write_section
 from tests.soak.node import stand
 from tests.soak.soak import Lost, Soak

@@ -26,6 +26,7 @@ TESTED_BY = {
     "model": "everywhere; it has no behaviour of its own to speak of",
     "ports": "contract",
     "libc": "netns, pins",
+    "attach": "engine, kernel/test_intruders",
     "kernel": "contract/test_netns",
     "netlink": "contract/test_netns, e2e/test_killed",
     "settle": "engine, kernel/test_restore",
@@ -107,6 +108,7 @@ def test_one_module_imports_pyroute2() -> None:
 def test_the_engines_logic_is_free_of_input_and_output() -> None:
     pure = (
         "engine",
+        "attach",
         "adopt",
         "holdings",
         "pinning",
@@ -141,7 +143,8 @@ def test_the_path_of_every_pod_loads_nothing_heavy(name: str) -> None:
         for node in heads
         for alias in node.names
     }
-    light = {"__future__", "json", "os", "re", "time", "gc", "cni_netdev", "cni_netdev.request"}
+    ours = {"cni_netdev", "cni_netdev.request", "cni_netdev.core.quickjson"}
+    light = {"__future__", "os", "time", "gc", *ours}
     assert modules <= light
 
 
