@@ -97,7 +97,11 @@ class Injector:
         with self._journal.lock(lock_of(owner.key)), self._pods(netns_path) as target:
             wanted, notes = self._wanted(owner, target, requests)
             stood = self._already(owner, target, wanted)
-            record = stood or self._attach(owner, netns_path, target, wanted, policy, pod, in_time)
+            record = stood or self._unless_changed(
+                owner.key,
+                lambda: self._attach(owner, netns_path, target, wanted, policy, pod, in_time),
+                in_time,
+            )
         return Attachment(record, (*notes, *self._in_passing(owner.key)), made=stood is None)
 
     def _in_passing(self, key: Key) -> tuple[str, ...]:
@@ -143,27 +147,20 @@ class Injector:
             "detach it (DEL) before asking for something else",
         )
 
-    def _attach(
-        self,
-        owner: Owner,
-        path: str,
-        target: Netns,
-        requests: tuple[DeviceRequest, ...],
-        policy: Policy,
-        pod: Pod,
-        in_time: Callable[[], None],
+    def _unless_changed(
+        self, key: Key, attach: Callable[[], Record], in_time: Callable[[], None]
     ) -> Record:
-        """Tried again from the beginning when somebody changed a link before it moved."""
-        for attempt in range(_CHANGE_TRIES):
+        """Attach, from the beginning each time that somebody changed a link before it moved."""
+        for _ in range(_CHANGE_TRIES - 1):
             try:
-                return self._attach_once(owner, path, target, requests, policy, pod, in_time)
+                return attach()
             except LinkChanged:
-                if attempt == _CHANGE_TRIES - 1 or self._journal.has(owner.key):
+                if self._journal.has(key):
                     raise
                 in_time()
-        raise AssertionError("unreachable")
+        return attach()
 
-    def _attach_once(
+    def _attach(
         self,
         owner: Owner,
         path: str,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import faulty
-from tests.e2e.test_killed import CONF, LINKS
+from tests.e2e.test_killed import LINKS
+from tests.faults import CONF
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
