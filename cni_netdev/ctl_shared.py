@@ -9,6 +9,7 @@ import click
 
 from cni_netdev import report
 from cni_netdev.core.printable import printable
+from cni_netdev.request import DEFAULT_STATE_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from cni_netdev.core.journal import FileJournal
     from cni_netdev.core.kernel import SystemKernel
 
-STATE_DIR = "/run/cni-netdev"
-
 state_dir_option = click.option(
-    "--state-dir", default=STATE_DIR, show_default=True, help="Where the records are."
+    "--state-dir", default=DEFAULT_STATE_DIR, show_default=True, help="Where the records are."
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="For machines: one JSON document."

@@ -25,22 +25,12 @@ from tests.host import Host, run
 from tests.linkstate import captures
 from tests.reliability import write_section
 from tests.scenes import Watched, records
-from tests.seams import KILL, Event, Fault
+from tests.seams import ERRNOS, KILL, Event, Fault
 from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-ERRNOS = (
-    errno.EBUSY,
-    errno.ENODEV,
-    errno.EEXIST,
-    errno.EPERM,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EINTR,
-    errno.ENOBUFS,
-)
 CONF: dict[str, Any] = {
     "cniVersion": "1.1.0",
     "name": "net",

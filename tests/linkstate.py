@@ -50,12 +50,25 @@ def captures(*names: str) -> dict[str, dict[str, Any]]:
     """Those of the links that are there, by name; with none named, of all."""
     limit = time.monotonic() + _CARRIER_SECONDS
     while True:
-        links = {each["ifname"]: each for each in _ip("-d", "link")}
+        links = _links()
         wanted = [name for name in names or links if name in links]
-        listed = _Listed()
-        if time.monotonic() > limit or not any(listed.is_due(links[name]) for name in wanted):
-            return {name: listed.of(name, links[name]) for name in wanted}
+        try:
+            listed = _Listed()
+            if time.monotonic() > limit or not any(listed.is_due(links[name]) for name in wanted):
+                return {name: listed.of(name, links[name]) for name in wanted}
+        except (OSError, LookupError, subprocess.CalledProcessError):
+            if _indexes(_links()) == _indexes(links):
+                raise
+            continue  # one came or went while it was looked at
         time.sleep(0.02)
+
+
+def _links() -> dict[str, Any]:
+    return {each["ifname"]: each for each in _ip("-d", "link")}
+
+
+def _indexes(links: dict[str, Any]) -> dict[str, int]:
+    return {name: link["ifindex"] for name, link in links.items()}
 
 
 class _Listed:

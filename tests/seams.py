@@ -11,6 +11,7 @@ with a plain no.
 from __future__ import annotations
 
 import builtins
+import errno
 import fcntl
 import os
 import signal
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 When = Literal["before", "after"]
+ERRNOS = (
+    errno.EBUSY,
+    errno.ENODEV,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EINTR,
+    errno.ENOBUFS,
+)
 KILL = -1
 _OF_OS = (
     *("open", "read", "pread", "write", "ftruncate", "rename", "unlink", "makedirs", "rmdir"),

@@ -213,7 +213,7 @@ class SystemNetns:
             by_hand: frozenset[str] = frozenset()
         else:
             with (
-                netns.inside(self._handle.fd, needed=not self._own),
+                self._inside(),
                 open(_MULTICAST, encoding="utf-8", errors="surrogateescape") as table,
             ):
                 by_hand = forwarding.set_by_hand(ifindex, table.read())
@@ -231,7 +231,7 @@ class SystemNetns:
     def is_open(self, link: Link) -> bool:
         from cni_netdev.core import tuntap
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             return tuntap.is_open(link.name, link)
 
     def knows_others(self, home: Netns) -> bool:
@@ -280,7 +280,7 @@ class SystemNetns:
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         from cni_netdev.core import ethtool
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             return ethtool.read(name)
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
@@ -327,7 +327,7 @@ class SystemNetns:
 
         link = self.link(ifindex=ifindex)
         if link is not None and not link.settings.up:  # or its carrier would come and go
-            with netns.inside(self._handle.fd, needed=not self._own):
+            with self._inside():
                 tuntap.restore(link.name, before, after)
 
     def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None:
@@ -382,7 +382,7 @@ class SystemNetns:
     def set_ethtool(self, name: str, key: str, value: str) -> None:
         from cni_netdev.core import ethtool
 
-        with netns.inside(self._handle.fd, needed=not self._own):
+        with self._inside():
             ethtool.write(name, key, value)
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:

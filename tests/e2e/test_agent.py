@@ -19,7 +19,7 @@ from tests import faulty
 from tests.agent import PROGRAM, SOCKET, CniAgent
 from tests.agent_node import CONF, LINKS, ONE, PREVIOUS, finish, prepare, start, unharmed
 from tests.bad_inputs import TABLE
-from tests.e2e.test_killed import CONF as TWO
+from tests.faults import CONF as TWO
 from tests.host import ROOT, STATE_DIR, Answer, answer_of, run
 from tests.wait import until
 

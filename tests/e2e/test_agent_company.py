@@ -16,7 +16,7 @@ import pytest
 from cni_netdev import install
 from tests.agent import SOCKET, CniAgent, ask
 from tests.agent_node import CONF, LINKS, ONE, PREVIOUS, finish, prepare, start, unharmed
-from tests.e2e.test_killed import CONF as TWO
+from tests.faults import CONF as TWO
 from tests.host import STATE_DIR, answer_of, run
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import faulty
+from tests.faults import CONF
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-CONF: dict[str, Any] = {
-    "cniVersion": "1.1.0",
-    "name": "net",
-    "type": "cni-netdev",
-    "devices": [
-        {
-            "name": "nic1",
-            "new_name": "nic2",
-            "address": "192.168.2.2/24",
-            "mtu": 1400,
-            "routes": [{"dst": "10.9.0.0/16", "gw": "192.168.2.1"}],
-        },
-        {"name": "nic2", "new_name": "nic1", "addresses": ["fd99::2/64"]},
-    ],
-}
 LINKS = ("nic1", "nic2")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests import faulty
 from tests.agent import CniAgent
-from tests.e2e.test_killed import CONF, LINKS
+from tests.e2e.test_killed import LINKS
+from tests.faults import CONF
 from tests.linkstate import capture, differences
 from tests.wait import until
 

@@ -48,10 +48,7 @@ class CniGuest(Guest):
 
     def end(self, how: str) -> None:
         super().end(how)
-        if how.endswith("with a process inside"):
-            self.occupy()
-        if how.startswith(("namespace first", "never told")):
-            self.unname()
+        self.prepare_end(how)
         if how.startswith("never told"):
             return
         for _ in range(2 if how == "told twice" else 1):

@@ -77,6 +77,13 @@ class Guest:
         if how != "never told, with a process inside":  # which keeps what the pod has
             self.told = ()
 
+    def prepare_end(self, how: str) -> None:
+        """What becomes of a namespace of its own before anybody is told."""
+        if how.endswith("with a process inside"):
+            self.occupy()
+        if how.startswith(("namespace first", "never told")):
+            self.unname()
+
     # --- what it has -------------------------------------------------------------------------
 
     @property

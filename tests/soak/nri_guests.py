@@ -74,10 +74,7 @@ class GoGuest(NriGuest):
 
     def end(self, how: str) -> None:
         super().end(how)
-        if how.endswith("with a process inside"):
-            self.occupy()
-        if how.startswith(("namespace first", "never told")):
-            self.unname()
+        self.prepare_end(how)
         self._node.go.pods.pop(self.name, None)
         if how.startswith("never told"):
             return

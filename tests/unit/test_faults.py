@@ -18,6 +18,7 @@ from cni_netdev.core.engine import Attachment, Injector
 from cni_netdev.core.errors import NetdevError
 from cni_netdev.core.model import IFF_UP, Owner
 from cni_netdev.core.restore import Release
+from tests import seams
 from tests.failing import KILLED, TIMED_OUT, Calls, Fault, changes_something, failing
 from tests.fakes import Killed
 from tests.oracle import violations
@@ -41,17 +42,7 @@ if TYPE_CHECKING:
 
     from tests.failing import When
 
-ERRNOS = (
-    errno.EBUSY,
-    errno.ENODEV,
-    errno.EEXIST,
-    errno.EPERM,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EINTR,
-    errno.ENOBUFS,
-    errno.EMFILE,
-)
+ERRNOS = (*seams.ERRNOS, errno.EMFILE)
 # Those after which a record stays to be tried again; what is refused for good is only told.
 PASSING = (errno.EBUSY, errno.ENOMEM, errno.EINTR, errno.ENOBUFS, errno.EMFILE)
 BOTH = (FULL, request("eth2", new_name="eth1"))

@@ -24,6 +24,9 @@ class _Evasive(FakeNetns):
     looks_left = 0
     seen = True
 
+    def link(self, *, ifindex: int = 0, name: str = "") -> Link | None:
+        return None if _Evasive.looks_left >= 0 else super().link(ifindex=ifindex, name=name)
+
     def find(self, identity: Identity) -> Link | None:
         _Evasive.looks_left -= 1
         return super().find(identity) if _Evasive.looks_left < 0 else None

@@ -5,6 +5,7 @@ How single records are read and written is tested through the journal.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -122,6 +123,7 @@ def test_a_process_that_does_not_stay_puts_nothing_back(state: Path) -> None:
 
 def test_no_descriptor_is_left_open(state: Path) -> None:
     """A new journal is made at each Configure."""
+    gc.collect()  # what other tests left
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         journal = FileJournal(str(state), resident=True)

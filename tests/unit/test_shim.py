@@ -247,4 +247,4 @@ def test_it_imports_next_to_nothing() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert everywhere == {"posix", "sys", "_socket", "json", "cni_netdev.main"}
+    assert everywhere == {"posix", "sys", "_socket", "json", "cni_netdev.core", "cni_netdev.main"}
