@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format bench fuzz audit faults soak clean
+.PHONY: help setup demo demo-vm test test-vm test-unit lint format bench fuzz audit faults soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -14,8 +14,22 @@ setup: ## Install what the other targets need: Python packages, cnitool and the 
 demo: setup ## Lend links of a host to a pod through cnitool, and show them before, during, after
 	@$(PY) -m tests.demo
 
-test: setup lint ## Run every test (needs root)
+demo-vm: setup ## Tell the Go injector's story, word for word, in a virtual machine that has dummy links
+	@tests/vm/setup.sh
+	@$(PY) -m tests.vm demo
+
+test: setup lint ## Run every test (needs root; VM=no leaves out those in the virtual machine)
 	@$(PY) -m pytest
+	@$(MAKE) --no-print-directory test-vm
+
+VM ?= yes
+test-vm: setup ## Run the tests that need a kernel with more kinds of links, in a virtual machine
+ifeq ($(VM),no)
+	@echo "VM=no: the tests in the virtual machine are left out"
+else
+	@tests/vm/setup.sh
+	@$(PY) -m tests.vm test
+endif
 
 test-unit: ## Run the tests that need no root, in seconds
 	@$(PY) -m pytest -q tests/unit

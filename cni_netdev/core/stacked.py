@@ -34,8 +34,8 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_GETNSID = 16, 17, 18, 90
 _NO_IFINDEX = 0x7FFFFFFF  # the last one; never given out by itself
 _UNKNOWN_ID = 0xFFFFFFFF  # NETNSA_NSID_NOT_ASSIGNED
 _MACVLAN_MODE, _PASSTHRU = 1, 8  # linux/if_link.h
-# What is made on one of these hangs on the link below it instead.
-_PASSED_DOWN = frozenset(("macvlan", "macvtap"))
+# What is made on one of these hangs on the link below it instead; an ipvlan takes nothing else.
+_PASSED_DOWN = frozenset(("macvlan", "macvtap", "ipvlan", "ipvtap"))
 # Each link that is deleted by itself costs 16 ms; a pod could have made thousands.
 _MOST_SINGLY = 64
 

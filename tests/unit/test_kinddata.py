@@ -46,3 +46,31 @@ def test_counts_that_follow_others_are_no_difference(kind: str, expected: tuple[
 def test_flags_of_a_number_are_not_part_of_it() -> None:
     nested = struct.pack("=HH", 8, 5 | 0x8000) + b"abcd"
     assert kinddata.attributes(nested.hex()) == {5: b"abcd"}
+
+
+def mapped(pairs: dict[int, int]) -> bytes:
+    """As the kernel tells IFLA_VLAN_EGRESS_QOS: an attribute for each mapping."""
+    return b"".join(struct.pack("=HHII", 12, 1, *pair) for pair in pairs.items())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({1: 2}, {}, {1: 0}),
+        ({}, {1: 2}, {1: 2}),
+        ({1: 2, 3: 4}, {3: 5, 6: 7}, {1: 0, 3: 5, 6: 7}),
+    ],
+)
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_vlans_mappings_are_taken_back_one_by_one(
+    number: int, before: dict[int, int], after: dict[int, int], expected: dict[int, int]
+) -> None:
+    was, wanted = ({number: mapped(each)} if each else {} for each in (before, after))
+    message = kinddata.change("vlan", told(was), told(wanted))
+    assert kinddata.attributes(message.hex()) == {number: mapped(expected)}
+
+
+def test_a_tunnel_is_told_everything() -> None:
+    before, after = told({6: b"near", 7: b"away"}), told({6: b"near", 7: b"far."})
+    assert kinddata.change("gre", before, after).hex() == after
+    assert kinddata.change("gre", after, after) == b""

@@ -1,0 +1,138 @@
+"""PCI network cards with real drivers: the kernel itself takes them out of a dead namespace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.injector import KEY, NriPlugin
+from tests.linkstate import capture, differences
+from tests.nri_runtime import GoRuntime, pod
+from tests.vm import cni
+from tests.vm.cards import card
+from tests.vm.limits import PATIENT
+from tests.vm.test_kinds import configure
+from tests.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.host import Host
+    from tests.vm.cards import Card
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture
+def vfs() -> Iterator[Path]:
+    """Two VFs of the igb; gives its directory below /sys/devices."""
+    place = Path(card("igb").path)
+    configure([f"link set {card('igb').name} up"])
+    (place / "sriov_numvfs").write_text("2")
+    yield place
+    (place / "sriov_numvfs").write_text("0")
+
+
+def prepared(link: Card) -> dict[str, object]:
+    configure(
+        (
+            f"link set {link.name} mtu 1400 alias of-the-host up",
+            f"addr add 10.1.0.1/24 dev {link.name}",
+            f"route add 172.1.0.0/16 via 10.1.0.254 dev {link.name} proto 99",
+        )
+    )
+    # The kernel makes a link-local address when the carrier comes.
+    until(lambda: capture(link.name)["link-local"], lambda: capture(link.name))
+    return capture(link.name)
+
+
+def see_that_it_is_as_it_was(guest: Host, link: Card, before: dict[str, object]) -> None:
+    """Now, or when it has its carrier again."""
+
+    def trouble() -> list[str]:
+        if link.name not in guest.names():
+            return [f"no {link.name} among {guest.names()}"]
+        after = capture(link.name)
+        # igbvf takes any MAC that it is given for the permanent one too; nothing sets that back.
+        after["link"].pop("permaddr", None)
+        return differences(before, after) + guest.left_over()
+
+    until(lambda: not trouble(), trouble)
+
+
+def selectors(link: Card) -> dict[str, dict[str, object]]:
+    return {
+        "pci_address": {"pci_address": link.bus},
+        "kernel_path": {"kernel_path": link.path},
+        "hwaddr": {"hwaddr": link.mac},
+    }
+
+
+@pytest.mark.parametrize(
+    ("driver", "selector"),
+    [
+        ("e1000e", "pci_address"),
+        ("e1000e", "kernel_path"),
+        ("e1000e", "hwaddr"),
+        ("virtio_net", "pci_address"),
+        ("igb", "pci_address"),
+    ],
+)
+def test_it_comes_home_when_its_namespace_is_gone(guest: Host, driver: str, selector: str) -> None:
+    link = card(driver)
+    before = prepared(link)
+    inside = guest.pod()
+    asked = {**selectors(link)[selector], "new_name": "fast0", "address": "192.168.2.2/24"}
+    result = cni.add(inside, asked).ok()
+    assert result["interfaces"][0].get("pciID") == link.bus
+    assert inside.addresses("fast0") == ["192.168.2.2/24"]
+    tampering = ("link set fast0 down", "link set fast0 name mine mtu 1300 alias forged")
+    configure(tampering, inside.name)
+    inside.delete()
+    assert guest.netdevctl("recover").code == 0
+    see_that_it_is_as_it_was(guest, link, before)
+
+
+@pytest.mark.usefixtures("vfs")
+def test_a_vf_goes_and_comes_home(guest: Host) -> None:
+    link = card("igbvf")
+    before = prepared(link)
+    inside = guest.pod()
+    cni.add(inside, {"pci_address": link.bus, "new_name": "vf0", "mac": "02:00:00:00:00:77"}).ok()
+    assert inside.json("link show vf0")[0]["address"] == "02:00:00:00:00:77"
+    inside.delete()
+    cni.delete(inside).ok()
+    see_that_it_is_as_it_was(guest, link, before)
+
+
+def test_a_vf_of_a_driver_in_user_space_stays_where_it_is(guest: Host, vfs: Path) -> None:
+    bus = (vfs / "virtfn1").resolve().name
+    device = Path("/sys/bus/pci/devices", bus)
+    (device / "driver_override").write_text("vfio-pci")
+    (device / "driver" / "unbind").write_text(bus)
+    Path("/sys/bus/pci/drivers_probe").write_text(bus)
+    code, told = cni.add(guest.pod(), {"pci_address": bus}).error()
+    assert code == 101
+    assert f"'{bus}'" in told
+    assert "bound to driver 'vfio-pci'" in told
+    assert (device / "driver").resolve().name == "vfio-pci"
+    assert guest.left_over() == []
+
+
+def test_the_nri_plugin_notices_by_itself_that_a_namespace_is_gone(guest: Host) -> None:
+    link = card("e1000e")
+    before = prepared(link)
+    inside = guest.pod()
+    with (
+        GoRuntime(guest.directory, **PATIENT) as runtime,
+        NriPlugin(guest, runtime.socket),
+    ):
+        runtime.wait_for("plugins", timeout=300, count=1)
+        runtime.run(
+            pod("one", {KEY: f"- {{name: {link.name}, new_name: fast0}}"}, netns=inside.path)
+        )
+        inside.ip("link set fast0 name mine")
+        inside.delete()
+        see_that_it_is_as_it_was(guest, link, before)
