@@ -20,6 +20,7 @@ _ROWS = {
     "containers": "containers created",
     "without": "pods that started while their plugin was away",
     "checks": "CHECK",
+    "answered": "calls of the CNI plugin that an agent made",
     "operator": "calls of GC, STATUS and netdevctl",
     "killed": "killed",
     "looks": "looks at every link and record",
