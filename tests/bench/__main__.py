@@ -1,7 +1,7 @@
 """Whole-process timings of the plugin beside its peers, from one run.
 
 `python -m tests.bench` runs everything and writes docs/performance.md and its picture; with the
-name of a part (one, pods, many, links, passthrough, nri) or of a single row it runs and prints that.
+name of a part (one, pods, many, links, passthrough, nri) or of one row it runs and prints that.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from statistics import median
 from typing import IO, NamedTuple
 
@@ -35,7 +35,7 @@ Contenders = dict[str, Callable[[], Sample]]
 def timed(commands: list[Command]) -> Sample:
     """Processes that start at one time and must succeed; until the last has ended."""
     with ExitStack() as stack:
-        files = [_files(each, stack) for each in commands]
+        files = [stack.enter_context(_files(each)) for each in commands]
         start = time.perf_counter()
         pids = [_start(*each) for each in zip(commands, files, strict=True)]
         ends = [os.wait4(pid, 0) for pid in pids]
@@ -46,13 +46,13 @@ def timed(commands: list[Command]) -> Sample:
     return Sample(taken * 1000, sum(used.ru_utime + used.ru_stime for _, _, used in ends) * 1000)
 
 
-def _files(command: Command, stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+@contextmanager
+def _files(command: Command) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """What it is given, and what it says."""
-    given = stack.enter_context(tempfile.TemporaryFile())
-    said = stack.enter_context(tempfile.TemporaryFile())
-    given.write(command.stdin.encode())
-    given.seek(0)
-    return given, said
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+        given.write(command.stdin.encode())
+        given.seek(0)
+        yield given, said
 
 
 def _start(command: Command, files: tuple[IO[bytes], IO[bytes]]) -> int:
