@@ -92,6 +92,11 @@ class Node:
         runtimes = {self.containerd.pid, self.containerd.client_pid, self.go.pid}
         return {*pids, *runtimes, self.veteran.pid}
 
+    @property
+    def plugin_deaths(self) -> int:
+        """How often containerd's injector was killed by now."""
+        return self._residents[_INJECTOR].deaths
+
     def chain(self, *, chained: bool) -> None:
         """Whether containerd's own network has the CNI plugin behind ptp."""
         self.host.conflist(PTP, *([_CAPABLE] if chained else []), name=_CONTAINERDS)

@@ -19,6 +19,7 @@ _ROWS = {
     "refused": "refused",
     "containers": "containers created",
     "without": "pods that started while their plugin was away",
+    "let through": "containers that containerd let through as their plugin was killed meanwhile",
     "checks": "CHECK",
     "answered": "calls of the CNI plugin that an agent made",
     "operator": "calls of GC, STATUS and netdevctl",
