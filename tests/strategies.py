@@ -6,9 +6,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from hypothesis import strategies as st
 
+from cni_netdev.core.extras import SIZE, SIZES
 from cni_netdev.core.model import (
     Address,
     DeviceRequest,
+    Extras,
     Identity,
     Lent,
     Link,
@@ -63,6 +65,17 @@ def route_requests(draw: st.DrawFn) -> RouteRequest:
     )
 
 
+@st.composite
+def extras(draw: st.DrawFn) -> Extras | None:
+    sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
+    asked = Extras(
+        txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
+        sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
+        altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+    )
+    return asked if asked != Extras() else None
+
+
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -90,6 +103,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         routes=tuple(routes),
         up=up,
         keep_addresses=draw(st.booleans()),
+        extras=draw(extras()),
     )
 
 

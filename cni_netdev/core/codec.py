@@ -154,6 +154,7 @@ _REQUEST = _shape(
     selector=_SELECTOR,
     addresses=_list(_text),
     routes=_list(_shape(model.RouteRequest)),
+    extras=_optional(_shape(model.Extras, sizes=_NUMBERS, altnames=_list(_text))),
     source=_one_of("config", "capability", "annotation"),
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)

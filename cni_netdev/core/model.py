@@ -54,6 +54,17 @@ class RouteRequest(NamedTuple):
     advmss: int | None = None
 
 
+class Extras(NamedTuple):
+    """What few requests ask for besides; see extras and outfit.
+
+    txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
+    """
+
+    txqlen: int | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
+    altnames: tuple[str, ...] = ()
+
+
 class DeviceRequest(NamedTuple):
     """One device asked for, validated.
 
@@ -71,6 +82,7 @@ class DeviceRequest(NamedTuple):
     routes: tuple[RouteRequest, ...] = ()
     up: bool = True
     keep_addresses: bool = False
+    extras: Extras | None = None
     source: Source = "config"
     where: str = ""
 

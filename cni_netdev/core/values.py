@@ -129,7 +129,15 @@ def as_name(value: object) -> str:
 
 
 def as_new_name(value: object) -> str:
-    name = _link_name(value, _NAME_BYTES)
+    return _name_in_pod(value, _NAME_BYTES)
+
+
+def as_new_altname(value: object) -> str:
+    return _name_in_pod(value, _ALTNAME_BYTES)
+
+
+def _name_in_pod(value: object, most: int) -> str:
+    name = _link_name(value, most)
     if "%" in name:
         raise ValueError(f"{shown(name)} has a %, which the kernel would replace by a number")
     if name in ("lo", "all", "default"):

@@ -1,0 +1,79 @@
+"""What few requests ask for; tests/unit/test_devices.py reads them with everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cni_netdev.core import extras
+from cni_netdev.core.devices import EXTRA_KEYS, parse_devices
+from cni_netdev.core.errors import RequestError
+from cni_netdev.core.model import Extras
+
+
+def one(**device: Any) -> Extras | None:
+    return parse_devices([{"name": "nic1", **device}], "annotation", "")[0].extras
+
+
+def refusal(**device: Any) -> list[str]:
+    with pytest.raises(RequestError) as caught:
+        one(**device)
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("nothing", [{}, {"altnames": []}, {"txqlen": None}])
+def test_nothing_asked_for_is_the_same_as_no_key(nothing: dict[str, Any]) -> None:
+    assert one(**nothing) is None
+
+
+RIGHT: list[tuple[dict[str, Any], Extras]] = [
+    ({"txqlen": "0"}, Extras(txqlen=0)),
+    ({"gso_max_size": 65536}, Extras(sizes=(("IFLA_GSO_MAX_SIZE", 65536),))),
+    ({"gro_max_size": 65536}, Extras(sizes=(("IFLA_GRO_MAX_SIZE", 65536),))),
+    ({"gso_ipv4_max_size": "512"}, Extras(sizes=(("IFLA_GSO_IPV4_MAX_SIZE", 512),))),
+    ({"gro_ipv4_max_size": 524280}, Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 524280),))),
+    ({"altnames": ["b", "a" * 127]}, Extras(altnames=("b", "a" * 127))),
+]
+
+
+@pytest.mark.parametrize(("device", "read"), RIGHT)
+def test_what_is_read(device: dict[str, Any], read: Extras) -> None:
+    assert one(**device) == read
+
+
+def test_every_key_is_read() -> None:
+    """One that is known but not read would be ignored without a word."""
+    assert {key for device, _ in RIGHT for key in device} == set(EXTRA_KEYS)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"txqlen": -1}, ".txqlen: -1 is below 0"),
+    ({"gro_max_size": 524281}, ".gro_max_size: 524281 is above 524280"),
+    ({"altnames": ["x"] * 17}, ".altnames: 17 entries are more than 16"),
+    ({"altnames": ["a" * 128]}, ".altnames[0]: 'aaa"),
+    ({"altnames": ["eth%d"]}, ".altnames[0]: 'eth%d' has a %"),
+    ({"altnames": ["a", "b", "a"]}, ".altnames: a is given more than once"),
+]
+
+
+@pytest.mark.parametrize(("device", "said"), WRONG)
+def test_what_is_refused(device: dict[str, Any], said: str) -> None:
+    (fault,) = refusal(**device)
+    assert fault.startswith(f"[0]{said}")
+
+
+def test_all_faults_at_once() -> None:
+    found = refusal(txqlen="x", altnames=[1, ""], gso_max_size=0, mtu=1)
+    assert [each.partition(":")[0] for each in found] == [
+        "[0].mtu",
+        "[0].gso_max_size",
+        "[0].txqlen",
+        "[0].altnames[0]",
+        "[0].altnames[1]",
+    ]
+
+
+def test_the_most_of_each() -> None:
+    many = [f"a{number}" for number in range(extras.MOST_ALTNAMES)]
+    assert one(altnames=many) == Extras(altnames=tuple(many))

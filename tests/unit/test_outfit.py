@@ -1,0 +1,120 @@
+"""The extras of a request over the fake kernel: set in the pod, gone at home."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from cni_netdev.core.errors import CannotApply, KernelRefused, RequestError
+from cni_netdev.core.model import Extras
+from tests.workbench import FULL, OWNER, PATH, Bench, request
+
+ASKED = Extras(
+    txqlen=5,
+    sizes=(("IFLA_GSO_MAX_SIZE", 30000),),
+    altnames=("extra", "eth1", "eth1-alt"),
+)
+ALL = FULL._replace(extras=ASKED)
+
+
+@pytest.fixture
+def sized(bench: Bench) -> Bench:
+    """Links with sizes, as the kernel's have."""
+    sizes = (("IFLA_GSO_MAX_SIZE", 65536), ("IFLA_GSO_IPV4_MAX_SIZE", 65536))
+    for fake in (bench.first, bench.second):
+        settings = fake.link.settings._replace(sizes=sizes)
+        fake.link = fake.link._replace(settings=settings)
+    return bench
+
+
+def told(bench: Bench) -> tuple[str, ...]:
+    return bench.engine.check(OWNER.key, PATH, {})
+
+
+def test_they_are_set_and_gone_again(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(ALL)
+    link = sized.first.link
+    assert link.settings.txqlen == 5
+    assert dict(link.settings.sizes)["IFLA_GSO_MAX_SIZE"] == 30000
+    assert dict(link.settings.sizes)["IFLA_GSO_IPV4_MAX_SIZE"] == 65536
+    assert set(link.altnames) == {"extra", "eth1", "eth1-alt"}
+    assert told(sized) == ()
+    release = sized.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.notes, release.complete) == ((), True)
+    assert sized.at_home() == before
+
+
+def test_check_notices_each(sized: Bench) -> None:
+    sized.attach(ALL)
+    link = sized.first.link
+    sized.first.link = link._replace(
+        settings=link.settings._replace(txqlen=6, sizes=(("IFLA_GSO_MAX_SIZE", 40000),)),
+        altnames=("extra",),
+    )
+    assert told(sized) == (
+        "net1 has gso_max_size 40000 instead of 30000",
+        "net1 has txqlen 6 instead of 5",
+        "net1 has lost altname eth1",
+        "net1 has lost altname eth1-alt",
+    )
+
+
+def test_an_attachment_that_differs_is_another_request(sized: Bench) -> None:
+    sized.attach(ALL)
+    with pytest.raises(CannotApply, match="by another request"):
+        sized.attach(FULL)
+
+
+REFUSED = [
+    (Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 30000),)), r"gro_ipv4_max_size: is not known"),
+    (Extras(altnames=("taken",)), r"altnames: 'taken' is the name or altname of another"),
+]
+
+
+@pytest.mark.parametrize(("extras", "said"), REFUSED)
+def test_what_cannot_be_is_said_before_anything_moves(
+    sized: Bench, extras: Extras, said: str
+) -> None:
+    sized.world.add_link("taken", namespace=sized.world.paths[PATH])
+    before, events = sized.at_home(), len(sized.world.events)
+    with pytest.raises(CannotApply, match=rf"devices\[1\]\.{said}"):
+        sized.attach(request("eth1"), request("eth2", where="devices[1]", extras=extras))
+    assert sized.at_home() == before
+    assert len(sized.world.events) == events
+
+
+def test_a_name_is_asked_for_once_in_a_pod(sized: Bench) -> None:
+    for first, second in (
+        (Extras(altnames=("net1",)), None),
+        (Extras(altnames=("eth2",)), None),
+        (Extras(altnames=("same",)), Extras(altnames=("same",))),
+    ):
+        with pytest.raises(RequestError, match="is also the name in the pod of"):
+            sized.attach(request(new_name="net1", extras=first), request("eth2", extras=second))
+
+
+def test_an_altname_of_one_device_may_be_the_hosts_of_another(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(request("eth1"), request("eth2", extras=Extras(altnames=("eth1-alt",))))
+    assert sized.first.link.altnames == ()
+    assert set(sized.second.link.altnames) == {"eth2-alt", "eth1-alt"}
+    sized.engine.detach(OWNER.key)
+    assert sized.at_home() == before
+
+
+def test_whatever_fails_nothing_stays(sized: Bench) -> None:
+    """The last device of several, at each of its steps."""
+    before = sized.at_home()
+    asked = (FULL, request("eth2", new_name="net2", extras=ASKED._replace(altnames=("extra",))))
+    sized.attach(*asked)
+    steps = len(sized.world.events)
+    sized.engine.detach(OWNER.key)
+    for number in range(1, steps + 1):
+        sized.world.fail_at(number, errno.EINVAL)
+        with pytest.raises((CannotApply, KernelRefused)):
+            sized.attach(*asked)
+        assert sized.at_home() == before, number
+        sized.nothing_left()
