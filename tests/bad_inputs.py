@@ -176,6 +176,9 @@ TABLE: tuple[Bad, ...] = (
     _route("route scope", "is no scope", dst="10.0.0.0/8", scope="world"),
     _nic("queue too long", "devices[0].txqlen: 65536 is above 65535", txqlen=65536),
     _nic("offload size", "gso_ipv4_max_size: 1 is below 512", gso_ipv4_max_size=1),
+    _nic(
+        "neighbour without MAC", "neighbors[0].mac: is needed", neighbors=[{"address": "10.0.0.9"}]
+    ),
     _nic("altnames no list", "altnames: must be a list", altnames="a"),
     _nic("altname of the loopback", "altnames[1]: 'lo' means something else", altnames=["a", "lo"]),
     _nic("altname twice", "altnames: a is given more than once", altnames=["a", "a"]),

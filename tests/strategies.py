@@ -66,12 +66,19 @@ def route_requests(draw: st.DrawFn) -> RouteRequest:
 
 
 @st.composite
+def neighbours(draw: st.DrawFn) -> Neighbour:
+    address = draw(v4 | v6)
+    return Neighbour({4: 2, 6: 10}[address.version], str(address), draw(macs), 0x80, 0)
+
+
+@st.composite
 def extras(draw: st.DrawFn) -> Extras | None:
     sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
     asked = Extras(
         txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
         sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
         altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        neighbours=tuple(draw(st.lists(neighbours(), max_size=3, unique_by=lambda n: n.address))),
     )
     return asked if asked != Extras() else None
 

@@ -148,13 +148,15 @@ def _text(value: Any) -> Any:
 
 
 _NUMBERS, _TEXTS = _list(_pair(int)), _list(_pair(str))
+_NEIGHBOURS = _list(_shape(model.Neighbour))
+_EXTRAS = _shape(model.Extras, sizes=_NUMBERS, altnames=_list(_text), neighbours=_NEIGHBOURS)
 _SELECTOR = _shape(model.Selector, kind=_one_of("name", "hwaddr", "pci_address", "kernel_path"))
 _REQUEST = _shape(
     model.DeviceRequest,
     selector=_SELECTOR,
     addresses=_list(_text),
     routes=_list(_shape(model.RouteRequest)),
-    extras=_optional(_shape(model.Extras, sizes=_NUMBERS, altnames=_list(_text))),
+    extras=_optional(_EXTRAS),
     source=_one_of("config", "capability", "annotation"),
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)
@@ -173,7 +175,7 @@ _SNAPSHOT = _shape(
     link=_LINK,
     addresses=_ADDRESSES,
     routes=_ROUTES,
-    neighbours=_list(_shape(model.Neighbour)),
+    neighbours=_NEIGHBOURS,
     sysctls=_TEXTS,
     ethtool=_TEXTS,
     tcx=_NUMBERS,

@@ -35,7 +35,7 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
             if lent.request.extras:
                 from cni_netdev.core import outfit
 
-                found.extend(outfit.differences(lent, link))
+                found.extend(outfit.differences(lent, link, pod))
     return tuple(found)
 
 

@@ -39,6 +39,7 @@ EXTRA_KEYS = (
     "gso_ipv4_max_size",
     "gro_ipv4_max_size",
     "altnames",
+    "neighbors",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

@@ -58,11 +58,13 @@ class Extras(NamedTuple):
     """What few requests ask for besides; see extras and outfit.
 
     txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
+    neighbours: permanent ones.
     """
 
     txqlen: int | None = None
     sizes: tuple[tuple[str, int], ...] = ()
     altnames: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 class DeviceRequest(NamedTuple):

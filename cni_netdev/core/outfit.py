@@ -8,7 +8,7 @@ from __future__ import annotations
 from cni_netdev.core.errors import Fault
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.steps import Altname
+from cni_netdev.core.steps import Altname, SetNeighbour
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import Extras, Lent, Link, LinkSettings
@@ -32,6 +32,11 @@ def before_addresses(lent: Lent) -> list[Step]:
     return [Altname("pod", each, True) for each in extras.altnames if each not in own]
 
 
+def after_routes(lent: Lent) -> list[Step]:
+    """What is set at the end."""
+    return [SetNeighbour("pod", each, True) for each in _of(lent).neighbours]
+
+
 def faults(lent: Lent, pod: Netns) -> list[Fault]:
     """What cannot be, seen before anything moves."""
     extras, where = _of(lent), lent.request.where
@@ -49,7 +54,7 @@ def faults(lent: Lent, pod: Netns) -> list[Fault]:
     return found
 
 
-def differences(lent: Lent, link: Link) -> list[str]:
+def differences(lent: Lent, link: Link, pod: Netns) -> list[str]:
     """A sentence for each thing that is not as it was asked for any more."""
     extras, name = _of(lent), lent.expected.name
     have, sizes = link.settings, dict(link.settings.sizes)
@@ -63,6 +68,13 @@ def differences(lent: Lent, link: Link) -> list[str]:
     found += [
         f"{name} has lost altname {each}" for each in extras.altnames if each not in link.altnames
     ]
+    if extras.neighbours:
+        there = {each.address: each.mac for each in pod.neighbours(link.identity.ifindex)}
+        found += [
+            f"{name} has lost neighbor {each.address} with {each.mac}"
+            for each in extras.neighbours
+            if there.get(each.address) != each.mac
+        ]
     return found
 
 

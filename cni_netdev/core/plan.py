@@ -111,6 +111,11 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
+    for position, lent in enumerate(devices):
+        if lent.request.extras:
+            from cni_netdev.core import outfit
+
+            steps.extend((position, step) for step in outfit.after_routes(lent))
     return steps
 
 

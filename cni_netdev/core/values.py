@@ -243,3 +243,10 @@ def as_plain_address(value: object) -> str:
     if "/" in text:
         raise ValueError(f"{shown(text)} must be an address without prefix")
     return _interface(text).address
+
+
+def as_host(value: object) -> str:
+    """An address without prefix that somebody on the link may have."""
+    text = as_plain_address(value)
+    _usable(_interface(text))
+    return text

@@ -27,6 +27,10 @@ ASKED: dict[str, Any] = {
     "gso_ipv4_max_size": 32768,
     "gro_ipv4_max_size": 40000,
     "altnames": ["nic1", "solver-fast-path-of-the-first-rail"],
+    "neighbors": [
+        {"address": "192.168.2.9", "mac": "02:00:00:00:00:09"},
+        {"address": "fd99::9", "mac": "02:00:00:00:00:0a"},
+    ],
 }
 MAKE: dict[str, Callable[[Host], object]] = {
     "veth": lambda host: host.configured("nic1"),
@@ -41,6 +45,11 @@ TAMPERINGS = {
     "txqlen": ("link set net1 txqueuelen 11", "net1 has txqlen 11 instead of 10"),
     "gso": ("link set net1 gso_max_size 20000", "net1 has gso_max_size 20000 instead of 30000"),
     "altname": ("link property del dev net1 altname nic1", "net1 has lost altname nic1"),
+    "neighbour": ("neigh del 192.168.2.9 dev net1", "net1 has lost neighbor 192.168.2.9"),
+    "another MAC": (
+        "neigh replace fd99::9 lladdr 02:00:00:00:00:0b dev net1",
+        "net1 has lost neighbor fd99::9 with 02:00:00:00:00:0a",
+    ),
 }
 
 
@@ -52,6 +61,10 @@ def see_that_it_is_as_asked(inside: Pod) -> None:
     link = inside.json("-d link show net1")[0]
     assert (link["txqlen"], link["gso_max_size"], link["gro_max_size"]) == (10, 30000, 100000)
     assert set(ASKED["altnames"]) <= set(link["altnames"])
+    neighbours = inside.json("neigh show dev net1 nud permanent")
+    assert {each["dst"]: each["lladdr"] for each in neighbours} == {
+        each["address"]: each["mac"] for each in ASKED["neighbors"]
+    }
 
 
 @pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])

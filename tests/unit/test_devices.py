@@ -62,6 +62,7 @@ def written_extras(extras: Extras) -> dict[str, Any]:
     return {
         "txqlen": extras.txqlen,
         "altnames": list(extras.altnames),
+        "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],
         **{key: sizes.get(name) for key, name in SIZES.items()},
     }
 

@@ -9,7 +9,7 @@ import pytest
 from cni_netdev.core import extras
 from cni_netdev.core.devices import EXTRA_KEYS, parse_devices
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import Extras
+from cni_netdev.core.model import Extras, Neighbour
 
 
 def one(**device: Any) -> Extras | None:
@@ -34,6 +34,20 @@ RIGHT: list[tuple[dict[str, Any], Extras]] = [
     ({"gso_ipv4_max_size": "512"}, Extras(sizes=(("IFLA_GSO_IPV4_MAX_SIZE", 512),))),
     ({"gro_ipv4_max_size": 524280}, Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 524280),))),
     ({"altnames": ["b", "a" * 127]}, Extras(altnames=("b", "a" * 127))),
+    (
+        {
+            "neighbors": [
+                {"address": "10.0.0.9", "mac": "02-00-00-00-00-AA"},
+                {"address": "FD00::0:9", "mac": "01:00:5e:00:00:01"},
+            ]
+        },
+        Extras(
+            neighbours=(
+                Neighbour(2, "10.0.0.9", "02:00:00:00:00:aa", 0x80, 0),
+                Neighbour(10, "fd00::9", "01:00:5e:00:00:01", 0x80, 0),
+            )
+        ),
+    ),
 ]
 
 
@@ -47,6 +61,10 @@ def test_every_key_is_read() -> None:
     assert {key for device, _ in RIGHT for key in device} == set(EXTRA_KEYS)
 
 
+def neighbor(**other: str) -> dict[str, str]:
+    return {"address": "10.0.0.9", "mac": "02:00:00:00:00:01", **other}
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"txqlen": -1}, ".txqlen: -1 is below 0"),
     ({"gro_max_size": 524281}, ".gro_max_size: 524281 is above 524280"),
@@ -54,6 +72,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"altnames": ["a" * 128]}, ".altnames[0]: 'aaa"),
     ({"altnames": ["eth%d"]}, ".altnames[0]: 'eth%d' has a %"),
     ({"altnames": ["a", "b", "a"]}, ".altnames: a is given more than once"),
+    ({"neighbors": [neighbor()] * 257}, ".neighbors: 257 entries are more than 256"),
+    ({"neighbors": ["10.0.0.9"]}, ".neighbors[0]: must be an object"),
+    ({"neighbors": [{"mac": "02:00:00:00:00:01"}]}, ".neighbors[0].address: is needed"),
+    ({"neighbors": [{"address": "10.0.0.9"}]}, ".neighbors[0].mac: is needed"),
+    ({"neighbors": [neighbor(dst="x")]}, ".neighbors[0].dst: unknown key"),
+    ({"neighbors": [neighbor(address="10.0.0.9/24")]}, ".neighbors[0].address: '10.0.0.9/24' must"),
+    ({"neighbors": [neighbor(address="224.0.0.1")]}, ".neighbors[0].address: 224.0.0.1 cannot"),
+    ({"neighbors": [neighbor(address="fe80::1%eth0")]}, ".neighbors[0].address: 'fe80::1%eth0' is"),
+    ({"neighbors": [neighbor(mac="02:00")]}, ".neighbors[0].mac: '02:00' is no hardware address"),
+    ({"neighbors": [neighbor(), neighbor(mac="02:00:00:00:00:02")]}, ".neighbors: 10.0.0.9 is"),
 ]
 
 
@@ -77,3 +105,7 @@ def test_all_faults_at_once() -> None:
 def test_the_most_of_each() -> None:
     many = [f"a{number}" for number in range(extras.MOST_ALTNAMES)]
     assert one(altnames=many) == Extras(altnames=tuple(many))
+    macs = [neighbor(address=f"10.0.{number}.9") for number in range(extras.MOST_NEIGHBOURS)]
+    found = one(neighbors=macs)
+    assert found is not None
+    assert len(found.neighbours) == len(macs)

@@ -7,13 +7,15 @@ import errno
 import pytest
 
 from cni_netdev.core.errors import CannotApply, KernelRefused, RequestError
-from cni_netdev.core.model import Extras
+from cni_netdev.core.model import Extras, Neighbour
 from tests.workbench import FULL, OWNER, PATH, Bench, request
 
+NEIGHBOUR = Neighbour(2, "192.168.2.9", "02:00:00:00:00:10", 0x80, 0)
 ASKED = Extras(
     txqlen=5,
     sizes=(("IFLA_GSO_MAX_SIZE", 30000),),
     altnames=("extra", "eth1", "eth1-alt"),
+    neighbours=(NEIGHBOUR, Neighbour(10, "fd99::9", "02:00:00:00:00:11", 0x80, 0)),
 )
 ALL = FULL._replace(extras=ASKED)
 
@@ -40,6 +42,7 @@ def test_they_are_set_and_gone_again(sized: Bench) -> None:
     assert dict(link.settings.sizes)["IFLA_GSO_MAX_SIZE"] == 30000
     assert dict(link.settings.sizes)["IFLA_GSO_IPV4_MAX_SIZE"] == 65536
     assert set(link.altnames) == {"extra", "eth1", "eth1-alt"}
+    assert tuple(sized.first.neighbours) == ASKED.neighbours
     assert told(sized) == ()
     release = sized.engine.detach(OWNER.key)
     assert release is not None
@@ -54,11 +57,14 @@ def test_check_notices_each(sized: Bench) -> None:
         settings=link.settings._replace(txqlen=6, sizes=(("IFLA_GSO_MAX_SIZE", 40000),)),
         altnames=("extra",),
     )
+    sized.first.neighbours = [NEIGHBOUR._replace(mac="02:00:00:00:00:99")]
     assert told(sized) == (
         "net1 has gso_max_size 40000 instead of 30000",
         "net1 has txqlen 6 instead of 5",
         "net1 has lost altname eth1",
         "net1 has lost altname eth1-alt",
+        "net1 has lost neighbor 192.168.2.9 with 02:00:00:00:00:10",
+        "net1 has lost neighbor fd99::9 with 02:00:00:00:00:11",
     )
 
 

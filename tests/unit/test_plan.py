@@ -28,6 +28,7 @@ from cni_netdev.core.steps import (
     Master,
     Move,
     SetAddress,
+    SetNeighbour,
     SetRoute,
     Sysctl,
     Xdp,
@@ -131,6 +132,7 @@ def test_the_inverse_of_a_step_undoes_it(
         Xdp("host", "drv", 0, 9),
         *(Altname("host", each, True) for each in free),
         *(SetAddress("host", each, True) for each in missing),
+        SetNeighbour("host", Neighbour(2, "10.0.0.7", "02:00:00:00:00:07", 128, 0), True),
     ]
     if settings.up:
         candidates.append(SetRoute("host", Route(2, "10.6.0.0/16"), True))
