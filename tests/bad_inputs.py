@@ -179,6 +179,8 @@ TABLE: tuple[Bad, ...] = (
     _nic(
         "neighbour without MAC", "neighbors[0].mac: is needed", neighbors=[{"address": "10.0.0.9"}]
     ),
+    _nic("rule without table", "rules[0].table: is needed", rules=[{"from": "10.0.0.9"}]),
+    _nic("rule for all", "rules[0]: needs one of from", rules=[{"family": "ipv4", "table": 7}]),
     _nic("altnames no list", "altnames: must be a list", altnames="a"),
     _nic("altname of the loopback", "altnames[1]: 'lo' means something else", altnames=["a", "lo"]),
     _nic("altname twice", "altnames: a is given more than once", altnames=["a", "a"]),

@@ -149,7 +149,13 @@ def _text(value: Any) -> Any:
 
 _NUMBERS, _TEXTS = _list(_pair(int)), _list(_pair(str))
 _NEIGHBOURS = _list(_shape(model.Neighbour))
-_EXTRAS = _shape(model.Extras, sizes=_NUMBERS, altnames=_list(_text), neighbours=_NEIGHBOURS)
+_EXTRAS = _shape(
+    model.Extras,
+    sizes=_NUMBERS,
+    altnames=_list(_text),
+    neighbours=_NEIGHBOURS,
+    rules=_list(_shape(model.Rule)),
+)
 _SELECTOR = _shape(model.Selector, kind=_one_of("name", "hwaddr", "pci_address", "kernel_path"))
 _REQUEST = _shape(
     model.DeviceRequest,

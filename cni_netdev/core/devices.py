@@ -40,6 +40,7 @@ EXTRA_KEYS = (
     "gro_ipv4_max_size",
     "altnames",
     "neighbors",
+    "rules",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

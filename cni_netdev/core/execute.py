@@ -20,6 +20,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetRule,
     Sysctl,
     Xdp,
 )
@@ -69,6 +70,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_route(ifindex, route, present=present, append=append)
         case SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
+        case SetRule(_, rule, present):
+            here.set_rule(rule, present=present)
         case SetForwarding(_, entry, present):
             here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):

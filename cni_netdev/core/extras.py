@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cni_netdev.core import values
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.model import AF_INET, AF_INET6, Extras, Neighbour
+from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule
 from cni_netdev.core.objects import Object
 
 if TYPE_CHECKING:
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 MOST_ALTNAMES = 16
 MOST_NEIGHBOURS = 256
+MOST_RULES = 64
+# Between the kernel's own rules, for the tables local (0) and main (32766).
+PRIORITY, USUAL_PRIORITY = (1, 32765), 30000
 NUD_PERMANENT = 0x80  # linux/neighbour.h
 _NEIGHBOUR_KEYS = ("address", "mac")
+_RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
+_RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
+_FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
 TXQLEN = (0, 65535)  # a queue has room for as many pointers, in each of its bands
 # Beside the headers that the kernel makes room for, and its GSO_MAX_SIZE and GRO_MAX_SIZE.
 SIZE = (512, 8 * 65535)
@@ -36,6 +42,7 @@ def parse_extras(device: Object) -> Extras | None:
         txqlen=device.take("txqlen", values.between(*TXQLEN)),
         sizes=tuple((name, size) for name, size in sizes if size is not None),
         neighbours=_neighbours(device),
+        rules=_rules(device),
         altnames=_texts(device, "altnames", MOST_ALTNAMES, values.as_new_altname),
     )
     return extras if extras != Extras() else None
@@ -61,6 +68,55 @@ def _neighbour(given: Object) -> Neighbour:
     address = given.take("address", values.as_host) or ""
     mac = given.take("mac", values.as_hwaddr)
     return Neighbour(AF_INET6 if ":" in address else AF_INET, address, mac, NUD_PERMANENT, 0)
+
+
+def _rules(device: Object) -> tuple[Rule, ...]:
+    given = device.take_list("rules", MOST_RULES)
+    found = [
+        _rule(Object(each, f"{device.where}.rules[{number}]", device.faults))
+        for number, each in enumerate(given)
+    ]
+    for number, each in enumerate(found):
+        if each in found[:number]:
+            device.fault(f".rules[{number}]", "is given more than once")
+    return tuple(found)
+
+
+def _rule(given: Object) -> Rule:
+    given.refuse_unknown(_RULE_KEYS)
+    src, dst = given.take("from", values.as_network), given.take("to", values.as_network)
+    rule = Rule(
+        family=_family(given, [each for each in (src, dst) if each]),
+        table=given.take("table", values.between(1, values.U32[1])) or 0,
+        priority=given.take("priority", values.between(*PRIORITY)) or USUAL_PRIORITY,
+        src=src,
+        dst=dst,
+        iif=THIS_LINK if given.take("iif", values.as_boolean) else "",
+        oif=THIS_LINK if given.take("oif", values.as_boolean) else "",
+        mark=given.take("fwmark", values.between(1, values.U32[1])) or 0,
+        mask=given.take("fwmask", values.between(1, values.U32[1])) or 0,
+    )
+    if given.readable and not given.has("table"):
+        given.fault(".table", "is needed: where to look")
+    if given.readable and not any(map(given.has, _RULE_SELECTORS)):
+        given.fault("", f"needs one of {', '.join(_RULE_SELECTORS)}, or it is for all of the pod's")
+    if rule.mask and (rule.mark & rule.mask) != rule.mark:
+        given.fault(".fwmask", "leaves out bits of fwmark, so that nothing can have it")
+    if rule.mask and not given.has("fwmark"):
+        given.fault(".fwmask", "belongs to a fwmark, and there is none")
+    return rule
+
+
+def _family(given: Object, networks: list[str]) -> int:
+    told = given.take("family", values.one_of(*_FAMILIES))
+    families = {AF_INET6 if ":" in each else AF_INET for each in networks}
+    if len(families) > 1:
+        given.fault(".to", f"{networks[1]} is of another family than {networks[0]}")
+    elif families and told and _FAMILIES[told] not in families:
+        given.fault(".family", f"{told} is not that of {networks[0]}")
+    elif given.readable and not (families or told or given.has("from") or given.has("to")):
+        given.fault(".family", f"is needed without from and to: {' or '.join(_FAMILIES)}")
+    return next(iter(families), _FAMILIES.get(told, AF_INET))
 
 
 def _texts(

@@ -5,16 +5,20 @@ Pure but for looks through the ports.  Loaded only where a request has some.
 
 from __future__ import annotations
 
-from cni_netdev.core.errors import Fault
+from cni_netdev.core.errors import Fault, KernelRefused
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.steps import Altname, SetNeighbour
+from cni_netdev.core.model import THIS_LINK
+from cni_netdev.core.steps import Altname, SetNeighbour, SetRule
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Extras, Lent, Link, LinkSettings
+    from collections.abc import Iterable
+
+    from cni_netdev.core.model import Extras, Lent, Link, LinkSettings, Rule
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
+_TRIES = 3
 _KEYS = {name: key for key, name in SIZES.items()}
 
 
@@ -34,7 +38,57 @@ def before_addresses(lent: Lent) -> list[Step]:
 
 def after_routes(lent: Lent) -> list[Step]:
     """What is set at the end."""
-    return [SetNeighbour("pod", each, True) for each in _of(lent).neighbours]
+    return [
+        *(SetRule("pod", each, True) for each in rules_of(lent)),
+        *(SetNeighbour("pod", each, True) for each in _of(lent).neighbours),
+    ]
+
+
+def rules_of(lent: Lent) -> tuple[Rule, ...]:
+    """As they are in the pod, where the link has its name."""
+    name = lent.expected.name
+    return tuple(
+        each._replace(
+            iif=name if each.iif == THIS_LINK else each.iif,
+            oif=name if each.oif == THIS_LINK else each.oif,
+        )
+        for each in _of(lent).rules
+    )
+
+
+def take_rules_back(pod: Netns, devices: Iterable[Lent]) -> tuple[str, ...]:
+    """A move leaves rules where they are.  Returns a sentence for each that had to stay.
+
+    The most particular ones first: the kernel takes the first away that has at least what is said.
+    """
+    ours = {rule for lent in devices if lent.request.extras for rule in rules_of(lent)}
+    if not ours:
+        return ()
+    refused: list[KernelRefused] = []
+    for _ in range(_TRIES):
+        refused = []
+        try:
+            there = [each for each in pod.rules() if each in ours]
+        except KernelRefused as error:
+            refused.append(error)
+            continue
+        for rule in sorted(there, key=_particulars, reverse=True):
+            try:
+                pod.set_rule(rule, present=False)
+            except KernelRefused as error:
+                refused.append(error)
+        if not refused:
+            break
+    return tuple(f"left in the pod's namespace: {error.message}" for error in refused)
+
+
+def _particulars(rule: Rule) -> int:
+    return sum(map(bool, rule))
+
+
+def _covers(one: Rule, other: Rule) -> bool:
+    """Whether the other has at least what the one says."""
+    return all(said in (has, None, "", 0) for said, has in zip(one, other, strict=True))
 
 
 def faults(lent: Lent, pod: Netns) -> list[Fault]:
@@ -50,6 +104,12 @@ def faults(lent: Lent, pod: Netns) -> list[Fault]:
         Fault(f"{where}.altnames", f"{each!r} is the name or altname of another link in the pod")
         for each in extras.altnames
         if pod.link(name=each) is not None
+    ]
+    there = pod.rules() if extras.rules else ()
+    found += [
+        Fault(f"{where}.rules[{number}]", "is there already, by another attachment of this pod")
+        for number, each in enumerate(rules_of(lent))
+        if any(_covers(each, other) or _covers(other, each) for other in there)
     ]
     return found
 
@@ -74,6 +134,13 @@ def differences(lent: Lent, link: Link, pod: Netns) -> list[str]:
             f"{name} has lost neighbor {each.address} with {each.mac}"
             for each in extras.neighbours
             if there.get(each.address) != each.mac
+        ]
+    if extras.rules:
+        rules = pod.rules()
+        found += [
+            f"{name} has lost rule {each.priority} for table {each.table}"
+            for each in rules_of(lent)
+            if each not in rules
         ]
     return found
 

@@ -250,3 +250,20 @@ def as_host(value: object) -> str:
     text = as_plain_address(value)
     _usable(_interface(text))
     return text
+
+
+def as_network(value: object) -> str:
+    """As as_destination, but not everything."""
+    network = as_destination(value)
+    if network == "default" or network.endswith("/0"):
+        raise ValueError(f"{shown(value)} is everything: leave it out")
+    return network
+
+
+def one_of(*known: str) -> Callable[[object], str]:
+    def convert(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        raise ValueError(f"{shown(value)} is none of {', '.join(known)}")
+
+    return convert

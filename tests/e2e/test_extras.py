@@ -27,6 +27,12 @@ ASKED: dict[str, Any] = {
     "gso_ipv4_max_size": 32768,
     "gro_ipv4_max_size": 40000,
     "altnames": ["nic1", "solver-fast-path-of-the-first-rail"],
+    "routes": [{"dst": "default", "gw": "192.168.2.1", "table": 100}],
+    "rules": [
+        {"from": "192.168.2.2", "table": 100},
+        {"from": "192.168.2.2", "table": 100, "iif": True},
+        {"to": "fd09::/64", "oif": True, "fwmark": 16, "fwmask": 255, "table": 254, "priority": 5},
+    ],
     "neighbors": [
         {"address": "192.168.2.9", "mac": "02:00:00:00:00:09"},
         {"address": "fd99::9", "mac": "02:00:00:00:00:0a"},
@@ -46,6 +52,10 @@ TAMPERINGS = {
     "gso": ("link set net1 gso_max_size 20000", "net1 has gso_max_size 20000 instead of 30000"),
     "altname": ("link property del dev net1 altname nic1", "net1 has lost altname nic1"),
     "neighbour": ("neigh del 192.168.2.9 dev net1", "net1 has lost neighbor 192.168.2.9"),
+    "rule": (
+        "rule del from 192.168.2.2 table 100 iif net1",
+        "net1 has lost rule 30000 for table 100",
+    ),
     "another MAC": (
         "neigh replace fd99::9 lladdr 02:00:00:00:00:0b dev net1",
         "net1 has lost neighbor fd99::9 with 02:00:00:00:00:0a",
@@ -61,6 +71,10 @@ def see_that_it_is_as_asked(inside: Pod) -> None:
     link = inside.json("-d link show net1")[0]
     assert (link["txqlen"], link["gso_max_size"], link["gro_max_size"]) == (10, 30000, 100000)
     assert set(ASKED["altnames"]) <= set(link["altnames"])
+    (found,) = inside.json("route get 10.77.0.1 from 192.168.2.2")
+    assert (found["gateway"], found["table"]) == ("192.168.2.1", "100")
+    rules = inside.ip("-6 -d rule show priority 5")
+    assert "to fd09::/64 fwmark 0x10/0xff oif net1 lookup main proto 110" in rules
     neighbours = inside.json("neigh show dev net1 nud permanent")
     assert {each["dst"]: each["lladdr"] for each in neighbours} == {
         each["address"]: each["mac"] for each in ASKED["neighbors"]
@@ -117,6 +131,37 @@ def test_the_last_device_fails_and_all_are_home(cni: Host) -> None:
 def see(inside: Pod) -> list[Any]:
     """What a namespace has of its own."""
     return [inside.json(f"{family} rule show") for family in ("-4", "-6")] + [inside.names()]
+
+
+def test_a_pod_that_lives_on_has_its_own_rules_back(cni: Host) -> None:
+    MAKE["veth"](cni)
+    inside, conf = cni.pod(), with_device(**ASKED)
+    for arguments in (
+        "rule add from 192.168.2.2 table 100 priority 30000",
+        "rule add from 192.168.2.2 to 10.0.0.0/8 table 100 priority 30000",
+        "-6 rule add to fd09::/64 table 254 priority 5",
+    ):
+        inside.ip(arguments)
+    before = see(inside)
+    cni.plugin("ADD", conf, netns=inside.path).ok()
+    assert see(inside) != before
+    assert cni.plugin("DEL", conf, netns=inside.path).stderr == ""
+    assert see(inside) == before
+
+
+def test_two_attachments_of_a_pod_cannot_have_the_same_rule(cni: Host) -> None:
+    for number in (1, 2):
+        cni.configured(f"nic{number}", number)
+    before = capture("nic2")
+    inside = cni.pod()
+    rules = [{"from": "10.0.0.0/8", "table": 7}]
+    cni.plugin("ADD", with_device(rules=rules), netns=inside.path).ok()
+    ruled = see(inside)
+    second = {**CONF, "devices": [{"name": "nic2", "rules": rules}]}
+    code, told = cni.plugin("ADD", second, netns=inside.path, ifname="eth1").error()
+    assert (code, "devices[0].rules[0]: is there already" in told) == (104, True)
+    assert see(inside) == ruled
+    assert differences(before, capture("nic2")) == []
 
 
 def test_what_this_link_cannot_do_is_said(cni: Host) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import RequestError
 from cni_netdev.core.extras import SIZES
-from cni_netdev.core.model import DeviceRequest, Extras, RouteRequest, Selector
+from cni_netdev.core.model import DeviceRequest, Extras, RouteRequest, Rule, Selector
 from cni_netdev.core.values import shown
 from tests.strategies import requests
 
@@ -57,11 +57,27 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
     return {key: value for key, value in written.items() if value is not None}
 
 
+def written_rule(rule: Rule) -> dict[str, Any]:
+    whole = {
+        "family": {2: "ipv4", 10: "ipv6"}[rule.family],
+        "from": rule.src,
+        "to": rule.dst,
+        "iif": bool(rule.iif),
+        "oif": bool(rule.oif),
+        "fwmark": rule.mark,
+        "fwmask": rule.mask,
+        "table": rule.table,
+        "priority": rule.priority,
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
 def written_extras(extras: Extras) -> dict[str, Any]:
     sizes = dict(extras.sizes)
     return {
         "txqlen": extras.txqlen,
         "altnames": list(extras.altnames),
+        "rules": list(map(written_rule, extras.rules)),
         "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],
         **{key: sizes.get(name) for key, name in SIZES.items()},
     }
