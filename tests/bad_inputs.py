@@ -174,6 +174,28 @@ TABLE: tuple[Bad, ...] = (
     _route("route families", "is no IPv6 address", dst="fd00::/64", gw="10.0.0.1"),
     _route("route unknown key", "unknown key; did you mean gw?", dst="default", gww="10.0.0.1"),
     _route("route scope", "is no scope", dst="10.0.0.0/8", scope="world"),
+    _nic("queue too long", "devices[0].txqlen: 65536 is above 65535", txqlen=65536),
+    _nic("offload size", "gso_ipv4_max_size: 1 is below 512", gso_ipv4_max_size=1),
+    _nic(
+        "neighbour without MAC", "neighbors[0].mac: is needed", neighbors=[{"address": "10.0.0.9"}]
+    ),
+    _nic("rule without table", "rules[0].table: is needed", rules=[{"from": "10.0.0.9"}]),
+    _nic("rule for all", "rules[0]: needs one of from", rules=[{"family": "ipv4", "table": 7}]),
+    _nic("altnames no list", "altnames: must be a list", altnames="a"),
+    _nic("altname of the loopback", "altnames[1]: 'lo' means something else", altnames=["a", "lo"]),
+    _nic("altname twice", "altnames: a is given more than once", altnames=["a", "a"]),
+    _nic(
+        "altname and name",
+        "'net1' is the name in the pod of devices[0] already",
+        new_name="net1",
+        altnames=["net1"],
+    ),
+    _nic(
+        "asked altname taken in the pod",
+        "altnames: 'takenalt' is the",
+        code=104,
+        altnames=["takenalt"],
+    ),
     _nic("routes of a link that is down", "up is false", up=False, routes=[{"dst": "10.0.0.0/8"}]),
     _conf(
         "same link twice",

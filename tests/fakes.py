@@ -27,6 +27,7 @@ from cni_netdev.core.model import (
     Qdisc,
     Record,
     Route,
+    Rule,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class World:
         self.buses: set[str] = set()
         # By namespace: those that links went to from there.
         self.known: dict[int, set[int]] = {}
+        self.rules: dict[int, list[Rule]] = {}
         self.out_of_sight: set[int] = set()
         self._interrupts: dict[int, Callable[[], None]] = {}
         self.host = self.add_namespace(HOST)
@@ -115,6 +117,7 @@ class World:
     def settle_death(self, cookie: int) -> None:
         if cookie in self.paths.values() or cookie in self.occupied:
             return
+        self.rules.pop(cookie, None)
         for fake in self.namespaces.pop(cookie, {}).values():
             if fake.link.kind is None:
                 self._return_hardware(fake)
@@ -331,6 +334,9 @@ class FakeNetns:
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         return tuple(self._at(ifindex).neighbours)
 
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self._world.rules.get(self._cookie, ()))
+
     def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
         return tuple(self._at(ifindex).forwarding)
 
@@ -435,6 +441,20 @@ class FakeNetns:
         if present:
             there[:] = [each for each in there if each.address != neighbour.address]
         _toggle(there, neighbour, present=present)
+
+    def set_rule(self, rule: Rule, *, present: bool) -> None:
+        self._world.event(f"rule {rule.priority}")
+        there = self._world.rules.setdefault(self._cookie, [])
+        if present and rule in there:
+            raise KernelRefused("rule", errno.EEXIST)
+        if present:
+            there.append(rule)
+            return
+        for each in there:
+            if all(said in (has, None, "", 0) for said, has in zip(rule, each, strict=True)):
+                there.remove(each)
+                return
+        raise KernelRefused("rule", errno.ENOENT)
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
         self._world.event(f"forwarding {entry.mac}")

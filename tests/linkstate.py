@@ -90,10 +90,14 @@ class _Listed:
         self._tokens = _by_link(_ip("token"), "ifname")
 
     def is_due(self, link: Any) -> bool:
-        """Whether the kernel is about to make its link-local address, in a worker of its own."""
+        """Whether the kernel is about to make its link-local address, or an address's route to
+        itself, in a worker of its own.
+        """
         name = link["ifname"]
         if not {"UP", "LOWER_UP"} <= set(link["flags"]) or link["link_type"] != "ether":
             return False
+        if any(each.get("tentative") for each in self._addresses[name]):
+            return True
         if link.get("inet6_addr_gen_mode") == "none" or not _has_ipv6(name):
             return False
         local = {each["local"] for each in self._addresses[name] if each["scope"] == "link"}

@@ -6,9 +6,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from hypothesis import strategies as st
 
+from cni_netdev.core.extras import SIZE, SIZES
 from cni_netdev.core.model import (
+    THIS_LINK,
     Address,
     DeviceRequest,
+    Extras,
     Identity,
     Lent,
     Link,
@@ -21,6 +24,7 @@ from cni_netdev.core.model import (
     Record,
     Route,
     RouteRequest,
+    Rule,
     Selector,
     Snapshot,
 )
@@ -63,6 +67,48 @@ def route_requests(draw: st.DrawFn) -> RouteRequest:
     )
 
 
+@st.composite
+def neighbours(draw: st.DrawFn) -> Neighbour:
+    address = draw(v4 | v6)
+    return Neighbour({4: 2, 6: 10}[address.version], str(address), draw(macs), 0x80, 0)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    """As a request has it: for one of this link or none, by address, link or mark."""
+    version = draw(st.sampled_from((4, 6)))
+    bits = st.integers(1, 32 if version == 4 else 128)
+    cidr = st.builds("{}/{}".format, v4 if version == 4 else v6, bits)
+    network = cidr.map(lambda each: str(ip_network(each, strict=False)))
+    mark = draw(st.just(0) | st.integers(1, 2**32 - 1))
+    link = st.sampled_from(("", THIS_LINK))
+    src, dst, iif = draw(_maybe(network)), draw(_maybe(network)), draw(link)
+    return Rule(
+        family={4: 2, 6: 10}[version],
+        table=draw(st.integers(1, 2**32 - 1)),
+        priority=draw(st.integers(1, 32765)),
+        src=src,  # type: ignore[arg-type]
+        dst=dst,  # type: ignore[arg-type]
+        iif=iif,
+        oif=draw(link) if src or dst or iif or mark else THIS_LINK,
+        mark=mark,
+        mask=draw(_U32) | mark if mark else 0,
+    )
+
+
+@st.composite
+def extras(draw: st.DrawFn) -> Extras | None:
+    sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
+    asked = Extras(
+        txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
+        sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
+        altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        rules=tuple(draw(st.lists(rules(), max_size=3, unique=True))),
+        neighbours=tuple(draw(st.lists(neighbours(), max_size=3, unique_by=lambda n: n.address))),
+    )
+    return asked if asked != Extras() else None
+
+
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -90,6 +136,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         routes=tuple(routes),
         up=up,
         keep_addresses=draw(st.booleans()),
+        extras=draw(extras()),
     )
 
 

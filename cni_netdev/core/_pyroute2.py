@@ -33,7 +33,10 @@ else:
 
 
 class Messages(NamedTuple):
-    """The classes; each is made empty to be filled and encoded, or from bytes to be decoded."""
+    """The classes; each is made empty to be filled and encoded, or from bytes to be decoded.
+
+    base: what message_class derives from.
+    """
 
     link: Any
     address: Any
@@ -42,9 +45,11 @@ class Messages(NamedTuple):
     traffic: Any
     namespace_id: Any
     forwarding: Any
+    base: Any
 
 
 _loaded: list[Messages] = []
+_rarer: dict[str, Any] = {}
 _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its two flags
 _UNKNOWN = ("UNKNOWN", "hex")
 _NUMBERS = {
@@ -58,6 +63,19 @@ def messages() -> Messages:
     if not _loaded:
         _loaded.append(_load())
     return _loaded[0]
+
+
+def message_class(
+    name: str, prefix: str, fields: tuple[tuple[str, str], ...], attributes: tuple[Any, ...]
+) -> Any:
+    """A class like those of messages(), for what few requests need; made once.
+
+    fields, attributes: as pyroute2 has them, (name, struct code) and (name, kind).
+    """
+    if name not in _rarer:
+        body = {"prefix": prefix, "fields": fields, "nla_map": attributes}
+        _rarer[name] = _swift(type(name, (messages().base,), body))
+    return _rarer[name]
 
 
 def _load() -> Messages:
@@ -89,7 +107,7 @@ def _import() -> Messages:
     traffic, namespace_id = _traffic_message(nlmsg), _namespace_id_message(nlmsg)
     forwarding = _forwarding_message(nlmsg, ndmsg)
     made = (link, ifaddrmsg, rtmsg, ndmsg, traffic, namespace_id, forwarding)
-    return Messages(*map(_swift, made))
+    return Messages(*(*map(_swift, made), nlmsg))
 
 
 # --- stand-ins -------------------------------------------------------------------------------

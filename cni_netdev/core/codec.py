@@ -148,12 +148,21 @@ def _text(value: Any) -> Any:
 
 
 _NUMBERS, _TEXTS = _list(_pair(int)), _list(_pair(str))
+_NEIGHBOURS = _list(_shape(model.Neighbour))
+_EXTRAS = _shape(
+    model.Extras,
+    sizes=_NUMBERS,
+    altnames=_list(_text),
+    neighbours=_NEIGHBOURS,
+    rules=_list(_shape(model.Rule)),
+)
 _SELECTOR = _shape(model.Selector, kind=_one_of("name", "hwaddr", "pci_address", "kernel_path"))
 _REQUEST = _shape(
     model.DeviceRequest,
     selector=_SELECTOR,
     addresses=_list(_text),
     routes=_list(_shape(model.RouteRequest)),
+    extras=_optional(_EXTRAS),
     source=_one_of("config", "capability", "annotation"),
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)
@@ -172,7 +181,7 @@ _SNAPSHOT = _shape(
     link=_LINK,
     addresses=_ADDRESSES,
     routes=_ROUTES,
-    neighbours=_list(_shape(model.Neighbour)),
+    neighbours=_NEIGHBOURS,
     sysctls=_TEXTS,
     ethtool=_TEXTS,
     tcx=_NUMBERS,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
     """A sentence for each difference between the record and the pod's namespace.
 
-    Judged: name, MTU, MAC, up, and that the addresses and routes given are there.  What a later
+    Judged: name, MTU, MAC, up, that the addresses and routes given are there, and the extras asked
+    for.  What a later
     plugin added, or told to have set (``mac``, ``mtu`` by name), is not ours to judge (CNI spec,
     CHECK).
     """
@@ -31,6 +32,10 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
         else:
             found.extend(_settings(lent, link, told.get(lent.expected.name, {})))
             found.extend(_contents(lent, link, pod))
+            if lent.request.extras:
+                from cni_netdev.core import outfit
+
+                found.extend(outfit.differences(lent, link, pod))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
 from cni_netdev.core.objects import Object
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import SelectorKind, Source
+    from cni_netdev.core.model import Extras, SelectorKind, Source
 
 MOST_DEVICES = 64
 MOST_ADDRESSES = 64
@@ -30,6 +30,17 @@ _KEYS = (
     "routes",
     "up",
     "keep_addresses",
+)
+# What few requests have; extras reads it.
+EXTRA_KEYS = (
+    "txqlen",
+    "gso_max_size",
+    "gro_max_size",
+    "gso_ipv4_max_size",
+    "gro_ipv4_max_size",
+    "altnames",
+    "neighbors",
+    "rules",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
@@ -64,14 +75,21 @@ def merge_requests(*groups: tuple[DeviceRequest, ...]) -> tuple[DeviceRequest, .
             faults.append(
                 Fault(request.where, f"{request.selector} is asked for by {earlier} already")
             )
-        by_name = request.selector.kind == "name"
-        name = request.new_name or (request.selector.value if by_name else None)
-        if name is not None and names.setdefault(name, request.where) != request.where:
-            fault = f"{name!r} is the name in the pod of {names[name]} already"
-            faults.append(Fault(f"{request.where}.new_name", fault))
+        for key, name in _names_in_pod(request):
+            if name in names:
+                fault = f"{name!r} is the name in the pod of {names[name]} already"
+                faults.append(Fault(f"{request.where}.{key}", fault))
+            names.setdefault(name, request.where)
     if faults:
         raise RequestError(tuple(faults))
     return together
+
+
+def _names_in_pod(request: DeviceRequest) -> list[tuple[str, str]]:
+    """(key, name) of each that is known beforehand."""
+    altnames = request.extras.altnames if request.extras else ()
+    name = request.new_name or (request.selector.value if request.selector.kind == "name" else "")
+    return [*([("new_name", name)] if name else []), *(("altnames", each) for each in altnames)]
 
 
 def name_in_pod(name: str, where: str) -> str:
@@ -85,7 +103,7 @@ def name_in_pod(name: str, where: str) -> str:
 class _Device(Object):
     def __init__(self, value: object, source: Source, where: str, faults: list[Fault]) -> None:
         super().__init__(value, where, faults)
-        self.refuse_unknown(_KEYS)
+        self.refuse_unknown((*_KEYS, *EXTRA_KEYS))
         self._source = source
 
     def request(self) -> DeviceRequest:
@@ -105,9 +123,17 @@ class _Device(Object):
             routes=routes,
             up=up is not False,
             keep_addresses=bool(self.take("keep_addresses", values.as_boolean)),
+            extras=self._extras(),
             source=self._source,
             where=self.where,
         )
+
+    def _extras(self) -> Extras | None:
+        if not any(map(self.has, EXTRA_KEYS)):
+            return None
+        from cni_netdev.core.extras import parse_extras
+
+        return parse_extras(self)
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]

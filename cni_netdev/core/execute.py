@@ -20,6 +20,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetRule,
     Sysctl,
     Xdp,
 )
@@ -69,6 +70,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_route(ifindex, route, present=present, append=append)
         case SetNeighbour(_, neighbour, present):
             here.set_neighbour(ifindex, neighbour, present=present)
+        case SetRule(_, rule, present):
+            here.set_rule(rule, present=present)
         case SetForwarding(_, entry, present):
             here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):
@@ -108,8 +111,9 @@ class Runner:
         faults = [fault for lent in devices for fault in self._faults(lent)]
         if faults:
             raise CannotApply("; ".join(str(fault) for fault in faults))
-        names = frozenset(lent.expected.name for lent in devices)
-        return tuple(self._left_behind(lent, names) for lent in devices)
+        return tuple(
+            self._left_behind(lent, frozenset(_names_of(devices, but=lent))) for lent in devices
+        )
 
     def _faults(self, lent: Lent) -> list[Fault]:
         request, link, expected = lent.request, lent.home.link, lent.expected
@@ -126,14 +130,18 @@ class Runner:
         if request.mac and len(link.settings.mac or "") != _MAC_BYTES_WITH_COLONS:
             fault = f"{link.name} has no Ethernet address that could be set"
             faults.append(Fault(f"{request.where}.mac", fault))
+        if request.extras:
+            from cni_netdev.core import outfit
+
+            faults += outfit.faults(lent, self._pod)
         return faults
 
-    def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
+    def _left_behind(self, lent: Lent, others: frozenset[str]) -> frozenset[str]:
         """An altname equal to a name in the pod, of these devices too, would stop a move."""
         return frozenset(
             name
             for name in lent.home.link.altnames
-            if name in names or self._pod.link(name=name) is not None
+            if name in others or name == lent.expected.name or self._pod.link(name=name) is not None
         )
 
     def attach(
@@ -191,14 +199,26 @@ class Runner:
         return link.identity.ifindex
 
 
+def _names_asked(lent: Lent) -> list[tuple[str, str]]:
+    """(key, name) of each that it is to have in the pod."""
+    extras = lent.request.extras
+    asked = extras.altnames if extras else ()
+    return [("new_name", lent.expected.name), *(("altnames", each) for each in asked)]
+
+
+def _names_of(devices: tuple[Lent, ...], *, but: Lent) -> list[str]:
+    return [name for lent in devices if lent is not but for _, name in _names_asked(lent)]
+
+
 def _refuse_same_name(devices: tuple[Lent, ...]) -> None:
-    first: dict[str, Lent] = {}
+    first: dict[str, str] = {}
     faults = []
     for lent in devices:
-        earlier = first.setdefault(lent.expected.name, lent)
-        if earlier is not lent:
-            fault = f"{lent.expected.name!r} is also the name in the pod of {earlier.request.where}"
-            faults.append(Fault(f"{lent.request.where}.new_name", fault))
+        for key, name in _names_asked(lent):
+            if name in first:
+                fault = f"{name!r} is also the name in the pod of {first[name]}"
+                faults.append(Fault(f"{lent.request.where}.{key}", fault))
+            first.setdefault(name, lent.request.where)
     if faults:
         raise RequestError(tuple(faults))
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Neighbour,
         Qdisc,
         Route,
+        Rule,
     )
     from cni_netdev.core.ports import Netns, Occupancy
 
@@ -45,6 +46,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
@@ -203,6 +205,14 @@ class SystemNetns:
             replies = self._list("neighbours", query, RTM_GETNEIGH, ifindex)
             found.extend(rtnl.neighbour_from(reply, ifindex) for reply in replies)
         return _present(found)
+
+    def rules(self) -> tuple[Rule, ...]:
+        from cni_netdev.core import rules
+
+        found: list[Any] = []
+        for family in (AF_INET, AF_INET6):
+            found += self._rtnl.request("list rules", rules.dump(family), RTM_GETRULE, NLM_F_DUMP)
+        return _present(map(rules.rule_from, found))
 
     def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
         from cni_netdev.core import forwarding
@@ -364,6 +374,13 @@ class SystemNetns:
         # The kernel may have begun to look for its address by itself.
         flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE if present else NLM_F_ACK
         self._send(what, rtnl.neighbour(ifindex, neighbour), kind, flags)
+
+    def set_rule(self, rule: Rule, *, present: bool) -> None:
+        from cni_netdev.core import rules
+
+        kind = RTM_NEWRULE if present else RTM_DELRULE
+        what = f"{'add' if present else 'remove'} rule {rule.priority} for table {rule.table}"
+        self._send(what, rules.rule(rule), kind, _NEW if present else NLM_F_ACK)
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
         from cni_netdev.core import forwarding

@@ -54,6 +54,41 @@ class RouteRequest(NamedTuple):
     advmss: int | None = None
 
 
+class Rule(NamedTuple):
+    """A policy routing rule that looks up ``table`` (linux/fib_rules.h).
+
+    src, dst: CIDR, or None for any.  iif, oif: names, "" for any, THIS_LINK in a request.
+    mark 0: any; mask 0: all of its bits.
+    """
+
+    family: int
+    table: int
+    priority: int
+    src: str | None = None
+    dst: str | None = None
+    iif: str = ""
+    oif: str = ""
+    mark: int = 0
+    mask: int = 0
+
+
+THIS_LINK = "."  # the name of none
+
+
+class Extras(NamedTuple):
+    """What few requests ask for besides; see extras and outfit.
+
+    txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
+    neighbours: permanent ones.
+    """
+
+    txqlen: int | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
+    altnames: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
 class DeviceRequest(NamedTuple):
     """One device asked for, validated.
 
@@ -71,6 +106,7 @@ class DeviceRequest(NamedTuple):
     routes: tuple[RouteRequest, ...] = ()
     up: bool = True
     keep_addresses: bool = False
+    extras: Extras | None = None
     source: Source = "config"
     where: str = ""
 

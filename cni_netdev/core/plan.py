@@ -65,6 +65,10 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
         mac=request.mac or settings.mac,
         flags=(settings.flags & ~IFF_UP) | up,
     )
+    if request.extras:
+        from cni_netdev.core import outfit
+
+        expected = outfit.dressed(expected, request.extras)
     kept = home if request.keep_addresses else Snapshot(home.link)
     return Lent(
         request=request,
@@ -92,6 +96,11 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
         steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
+        if lent.request.extras:
+            from cni_netdev.core import outfit
+
+            steps.extend((position, step) for step in outfit.before_addresses(lent))
+    for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
@@ -102,6 +111,11 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
+    for position, lent in enumerate(devices):
+        if lent.request.extras:
+            from cni_netdev.core import outfit
+
+            steps.extend((position, step) for step in outfit.after_routes(lent))
     return steps
 
 

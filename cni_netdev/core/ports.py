@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Qdisc,
         Record,
         Route,
+        Rule,
     )
 
 Occupancy = Literal["empty", "occupied", "unknown"]
@@ -81,6 +82,9 @@ class Netns(Protocol):
 
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """Its permanent neighbours and proxy entries."""
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The namespace's policy routing rules that we set."""
 
     def forwarding(self, ifindex: int) -> tuple[Forwarding, ...]:
         """What somebody set in its own table of MACs; not what was learnt or joined.
@@ -144,6 +148,9 @@ class Netns(Protocol):
 
     def set_neighbour(self, ifindex: int, neighbour: Neighbour, *, present: bool) -> None:
         """present: in place of what is there for this address."""
+
+    def set_rule(self, rule: Rule, *, present: bool) -> None:
+        """Not present: the first that has at least what this one says is taken away."""
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None: ...
 

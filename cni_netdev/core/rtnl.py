@@ -49,6 +49,10 @@ _SIZES = (
     "IFLA_GSO_IPV4_MAX_SIZE",
     "IFLA_GRO_IPV4_MAX_SIZE",
 )
+_BOTH = {
+    "IFLA_GSO_IPV4_MAX_SIZE": "IFLA_GSO_MAX_SIZE",
+    "IFLA_GRO_IPV4_MAX_SIZE": "IFLA_GRO_MAX_SIZE",
+}
 _XDP_MODES = {
     "skb": "IFLA_XDP_SKB_PROG_ID",
     "drv": "IFLA_XDP_DRV_PROG_ID",
@@ -212,14 +216,19 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
         token = ("IFLA_INET6_TOKEN", after.token or _NO_TOKEN)
         spec = {"attrs": [("AF_INET6", {"attrs": [token]})]}
         attributes.append(("IFLA_AF_SPEC", spec))
-    had = dict(before.sizes)
-    attributes.extend((key, size) for key, size in after.sizes if had.get(key) != size)
+    attributes.extend(_sizes(dict(before.sizes), after.sizes))
     changed = before.flags ^ after.flags
     return _fill(
         messages().link(),
         {"index": ifindex, "flags": after.flags & changed, "change": changed},
         attributes,
     )
+
+
+def _sizes(before: dict[str, int], after: tuple[tuple[str, int], ...]) -> list[tuple[str, int]]:
+    """Those that differ, and the IPv4 twin of each: the kernel sets a small one for both."""
+    changed = {key for key, size in after if before.get(key) != size}
+    return [pair for pair in after if pair[0] in changed or _BOTH.get(pair[0]) in changed]
 
 
 def link_move(ifindex: int, fd: int, before: LinkSettings, after: LinkSettings) -> Any:

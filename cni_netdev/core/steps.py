@@ -10,7 +10,15 @@ from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Literal
 
-    from cni_netdev.core.model import Address, Forwarding, LinkSettings, Neighbour, Qdisc, Route
+    from cni_netdev.core.model import (
+        Address,
+        Forwarding,
+        LinkSettings,
+        Neighbour,
+        Qdisc,
+        Route,
+        Rule,
+    )
 
     Place = Literal["host", "pod"]
 
@@ -97,6 +105,17 @@ class SetNeighbour(NamedTuple):
         return self._replace(present=not self.present)
 
 
+class SetRule(NamedTuple):
+    """Of the namespace, not of the link."""
+
+    place: Place
+    rule: Rule
+    present: bool
+
+    def inverse(self) -> SetRule:
+        return self._replace(present=not self.present)
+
+
 class SetForwarding(NamedTuple):
     place: Place
     entry: Forwarding
@@ -168,6 +187,7 @@ Step = (
     | SetAddress
     | SetRoute
     | SetNeighbour
+    | SetRule
     | SetForwarding
     | SetQdisc
     | Sysctl

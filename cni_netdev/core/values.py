@@ -129,7 +129,15 @@ def as_name(value: object) -> str:
 
 
 def as_new_name(value: object) -> str:
-    name = _link_name(value, _NAME_BYTES)
+    return _name_in_pod(value, _NAME_BYTES)
+
+
+def as_new_altname(value: object) -> str:
+    return _name_in_pod(value, _ALTNAME_BYTES)
+
+
+def _name_in_pod(value: object, most: int) -> str:
+    name = _link_name(value, most)
     if "%" in name:
         raise ValueError(f"{shown(name)} has a %, which the kernel would replace by a number")
     if name in ("lo", "all", "default"):
@@ -235,3 +243,27 @@ def as_plain_address(value: object) -> str:
     if "/" in text:
         raise ValueError(f"{shown(text)} must be an address without prefix")
     return _interface(text).address
+
+
+def as_host(value: object) -> str:
+    """An address without prefix that somebody on the link may have."""
+    text = as_plain_address(value)
+    _usable(_interface(text))
+    return text
+
+
+def as_network(value: object) -> str:
+    """As as_destination, but not everything."""
+    network = as_destination(value)
+    if network == "default" or network.endswith("/0"):
+        raise ValueError(f"{shown(value)} is everything: leave it out")
+    return network
+
+
+def one_of(*known: str) -> Callable[[object], str]:
+    def convert(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        raise ValueError(f"{shown(value)} is none of {', '.join(known)}")
+
+    return convert

@@ -10,7 +10,7 @@ import pytest
 
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.kernel import SystemKernel
-from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route
+from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route, Rule
 from tests.fakes import FakeKernel, World
 
 if TYPE_CHECKING:
@@ -255,6 +255,39 @@ def test_routes_and_neighbours_come_and_go(stage: Stage) -> None:
         stage.host.set_neighbour(ifindex, neighbour, present=present)
         assert stage.host.routes(ifindex) == ((route,) if present else ())
         assert stage.host.neighbours(ifindex) == ((neighbour,) if present else ())
+
+
+RULES = (
+    Rule(2, 77, 5, src="10.0.0.1/32"),
+    Rule(2, 77, 5, src="10.0.0.1/32", dst="10.9.0.0/16"),
+    Rule(2, 2**32 - 2, 32765, iif="nic1"),
+    Rule(2, 254, 1, oif="none", mark=0x10, mask=0xFF),
+    Rule(2, 77, 6, mark=2**32 - 1),
+    Rule(10, 77, 5, src="fd00::1/128", dst="fd09::/64"),
+    Rule(10, 300, 30000, iif="nic1", oif="nic2"),
+)
+
+
+def test_rules_come_and_go_and_are_the_namespaces_own(stage: Stage) -> None:
+    assert stage.pod.rules() == ()
+    for each in RULES:
+        stage.pod.set_rule(each, present=True)
+        again = partial(stage.pod.set_rule, each, present=True)
+        assert refusal(again) == errno.EEXIST
+    assert set(stage.pod.rules()) == set(RULES)
+    assert stage.host.rules() == ()
+    for each in sorted(RULES, key=lambda rule: sum(map(bool, rule)), reverse=True):
+        stage.pod.set_rule(each, present=False)
+        assert each not in stage.pod.rules()
+    assert stage.pod.rules() == ()
+    assert refusal(lambda: stage.pod.set_rule(RULES[0], present=False)) == errno.ENOENT
+
+
+def test_a_rule_that_says_more_is_taken_away_for_one_that_says_less(stage: Stage) -> None:
+    less, more = RULES[:2]
+    stage.pod.set_rule(more, present=True)
+    stage.pod.set_rule(less, present=False)
+    assert stage.pod.rules() == ()
 
 
 def test_a_neighbour_takes_the_place_of_another(stage: Stage) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cni_netdev.core.annotations import find_annotation, parse_annotation
+from cni_netdev.core.devices import EXTRA_KEYS
 from cni_netdev.core.journal import AGENT_SOCKET
 from cni_netdev.core.journal import DEFAULT_DIRECTORY as DIRECTORY
 from cni_netdev.core.model import Selector
@@ -43,6 +44,7 @@ KINDS = {
     "policy.yaml": "policy",
     "pod.yaml": "pod manifest",
     "sample-pod.yaml": "pod manifest",
+    "tuned-pod.yaml": "pod manifest",
 }
 UNIT, AGENT, SOCKET = (
     "network-device-injector.service",
@@ -106,6 +108,14 @@ def test_the_sample_is_the_go_injectors() -> None:
     (device,) = parse_annotation(found[1])
     assert device.selector == Selector("name", "dummy0")
     assert (device.new_name, device.addresses, device.mtu) == ("eth33", ("192.168.2.2/24",), 1500)
+
+
+def test_the_tuned_pod_shows_every_key_that_few_need() -> None:
+    found = find_annotation(yaml.safe_load(text("tuned-pod.yaml"))["metadata"]["annotations"])
+    assert found is not None
+    devices = parse_annotation(found[1])
+    assert {key for each in yaml.safe_load(found[1]) for key in each} >= set(EXTRA_KEYS)
+    assert all(device.extras for device in devices)
 
 
 # --- the plugin's configuration --------------------------------------------------------------

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import DeviceRequest, RouteRequest, Selector
+from cni_netdev.core.extras import SIZES
+from cni_netdev.core.model import DeviceRequest, Extras, RouteRequest, Rule, Selector
 from cni_netdev.core.values import shown
 from tests.strategies import requests
 
@@ -51,8 +52,35 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "routes": routes,
         "up": request.up,
         "keep_addresses": request.keep_addresses,
+        **written_extras(request.extras or Extras()),
     }
     return {key: value for key, value in written.items() if value is not None}
+
+
+def written_rule(rule: Rule) -> dict[str, Any]:
+    whole = {
+        "family": {2: "ipv4", 10: "ipv6"}[rule.family],
+        "from": rule.src,
+        "to": rule.dst,
+        "iif": bool(rule.iif),
+        "oif": bool(rule.oif),
+        "fwmark": rule.mark,
+        "fwmask": rule.mask,
+        "table": rule.table,
+        "priority": rule.priority,
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
+def written_extras(extras: Extras) -> dict[str, Any]:
+    sizes = dict(extras.sizes)
+    return {
+        "txqlen": extras.txqlen,
+        "altnames": list(extras.altnames),
+        "rules": list(map(written_rule, extras.rules)),
+        "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],
+        **{key: sizes.get(name) for key, name in SIZES.items()},
+    }
 
 
 @given(requests())
@@ -75,6 +103,7 @@ def test_merged_requests_name_each_link_and_each_name_once(wishes: list[DeviceRe
     except RequestError:
         selectors = [each.selector for each in placed]
         names = [each.new_name or each.selector.value for each in placed]
+        names += [name for each in placed if each.extras for name in each.extras.altnames]
         assert len(set(selectors)) < len(selectors) or len(set(names)) < len(names)
     else:
         assert merged == placed

@@ -19,6 +19,7 @@ from cni_netdev.core.model import (
     Neighbour,
     Route,
     RouteRequest,
+    Rule,
     Selector,
     Snapshot,
 )
@@ -28,7 +29,9 @@ from cni_netdev.core.steps import (
     Master,
     Move,
     SetAddress,
+    SetNeighbour,
     SetRoute,
+    SetRule,
     Sysctl,
     Xdp,
 )
@@ -131,6 +134,8 @@ def test_the_inverse_of_a_step_undoes_it(
         Xdp("host", "drv", 0, 9),
         *(Altname("host", each, True) for each in free),
         *(SetAddress("host", each, True) for each in missing),
+        SetRule("host", Rule(2, 7, 5, src="10.0.0.0/8"), True),
+        SetNeighbour("host", Neighbour(2, "10.0.0.7", "02:00:00:00:00:07", 128, 0), True),
     ]
     if settings.up:
         candidates.append(SetRoute("host", Route(2, "10.6.0.0/16"), True))
@@ -142,6 +147,7 @@ def test_the_inverse_of_a_step_undoes_it(
     do(world, fake, step, pod)
     do(world, fake, step.inverse(), pod)
     assert fake.everything() == before
+    assert not any(world.rules.values())
     assert step.inverse().inverse() == step
 
 

@@ -1,0 +1,133 @@
+"""What few requests ask for, read from a device object; pure.
+
+Not in ``devices``, so that the others need not load it.  ``outfit`` says what it means in the pod.
+"""
+
+from __future__ import annotations
+
+from cni_netdev.core import values
+from cni_netdev.core.lean import TYPE_CHECKING
+from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule
+from cni_netdev.core.objects import Object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+MOST_ALTNAMES = 16
+MOST_NEIGHBOURS = 256
+MOST_RULES = 64
+# Between the kernel's own rules, for the tables local (0) and main (32766).
+PRIORITY, USUAL_PRIORITY = (1, 32765), 30000
+NUD_PERMANENT = 0x80  # linux/neighbour.h
+_NEIGHBOUR_KEYS = ("address", "mac")
+_RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
+_RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
+_FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
+TXQLEN = (0, 65535)  # a queue has room for as many pointers, in each of its bands
+# Beside the headers that the kernel makes room for, and its GSO_MAX_SIZE and GRO_MAX_SIZE.
+SIZE = (512, 8 * 65535)
+SIZES = {
+    "gso_max_size": "IFLA_GSO_MAX_SIZE",
+    "gro_max_size": "IFLA_GRO_MAX_SIZE",
+    "gso_ipv4_max_size": "IFLA_GSO_IPV4_MAX_SIZE",
+    "gro_ipv4_max_size": "IFLA_GRO_IPV4_MAX_SIZE",
+}
+
+
+def parse_extras(device: Object) -> Extras | None:
+    """Those of a device; its faults go to the object's.  None when nothing is asked for."""
+    sizes = [(name, device.take(key, values.between(*SIZE))) for key, name in SIZES.items()]
+    extras = Extras(
+        txqlen=device.take("txqlen", values.between(*TXQLEN)),
+        sizes=tuple((name, size) for name, size in sizes if size is not None),
+        neighbours=_neighbours(device),
+        rules=_rules(device),
+        altnames=_texts(device, "altnames", MOST_ALTNAMES, values.as_new_altname),
+    )
+    return extras if extras != Extras() else None
+
+
+def _neighbours(device: Object) -> tuple[Neighbour, ...]:
+    given = device.take_list("neighbors", MOST_NEIGHBOURS)
+    found = [
+        _neighbour(Object(each, f"{device.where}.neighbors[{number}]", device.faults))
+        for number, each in enumerate(given)
+    ]
+    addresses = [each.address for each in found if each.address]
+    for each in dict.fromkeys(each for each in addresses if addresses.count(each) > 1):
+        device.fault(".neighbors", f"{each} is given more than once")
+    return tuple(found)
+
+
+def _neighbour(given: Object) -> Neighbour:
+    given.refuse_unknown(_NEIGHBOUR_KEYS)
+    for key in _NEIGHBOUR_KEYS:
+        if given.readable and not given.has(key):
+            given.fault(f".{key}", "is needed")
+    address = given.take("address", values.as_host) or ""
+    mac = given.take("mac", values.as_hwaddr)
+    return Neighbour(AF_INET6 if ":" in address else AF_INET, address, mac, NUD_PERMANENT, 0)
+
+
+def _rules(device: Object) -> tuple[Rule, ...]:
+    given = device.take_list("rules", MOST_RULES)
+    found = [
+        _rule(Object(each, f"{device.where}.rules[{number}]", device.faults))
+        for number, each in enumerate(given)
+    ]
+    for number, each in enumerate(found):
+        if each in found[:number]:
+            device.fault(f".rules[{number}]", "is given more than once")
+    return tuple(found)
+
+
+def _rule(given: Object) -> Rule:
+    given.refuse_unknown(_RULE_KEYS)
+    src, dst = given.take("from", values.as_network), given.take("to", values.as_network)
+    rule = Rule(
+        family=_family(given, [each for each in (src, dst) if each]),
+        table=given.take("table", values.between(1, values.U32[1])) or 0,
+        priority=given.take("priority", values.between(*PRIORITY)) or USUAL_PRIORITY,
+        src=src,
+        dst=dst,
+        iif=THIS_LINK if given.take("iif", values.as_boolean) else "",
+        oif=THIS_LINK if given.take("oif", values.as_boolean) else "",
+        mark=given.take("fwmark", values.between(1, values.U32[1])) or 0,
+        mask=given.take("fwmask", values.between(1, values.U32[1])) or 0,
+    )
+    if given.readable and not given.has("table"):
+        given.fault(".table", "is needed: where to look")
+    if given.readable and not any(map(given.has, _RULE_SELECTORS)):
+        given.fault("", f"needs one of {', '.join(_RULE_SELECTORS)}, or it is for all of the pod's")
+    if rule.mask and (rule.mark & rule.mask) != rule.mark:
+        given.fault(".fwmask", "leaves out bits of fwmark, so that nothing can have it")
+    if rule.mask and not given.has("fwmark"):
+        given.fault(".fwmask", "belongs to a fwmark, and there is none")
+    return rule
+
+
+def _family(given: Object, networks: list[str]) -> int:
+    told = given.take("family", values.one_of(*_FAMILIES))
+    families = {AF_INET6 if ":" in each else AF_INET for each in networks}
+    if len(families) > 1:
+        given.fault(".to", f"{networks[1]} is of another family than {networks[0]}")
+    elif families and told and _FAMILIES[told] not in families:
+        given.fault(".family", f"{told} is not that of {networks[0]}")
+    elif given.readable and not (families or told or given.has("from") or given.has("to")):
+        given.fault(".family", f"is needed without from and to: {' or '.join(_FAMILIES)}")
+    return next(iter(families), _FAMILIES.get(told, AF_INET))
+
+
+def _texts(
+    device: Object, key: str, most: int, convert: Callable[[object], str]
+) -> tuple[Any, ...]:
+    """A list's entries, each once."""
+    given = device.take_list(key, most)
+    converted = [
+        device.convert(f".{key}[{number}]", each, convert) for number, each in enumerate(given)
+    ]
+    found = [each for each in converted if each is not None]
+    for each in dict.fromkeys(each for each in found if found.count(each) > 1):
+        device.fault(f".{key}", f"{each} is given more than once")
+    return tuple(found)

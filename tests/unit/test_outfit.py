@@ -1,0 +1,199 @@
+"""The extras of a request over the fake kernel: set in the pod, gone at home."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_netdev.core.errors import CannotApply, KernelRefused, RequestError
+from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule
+from tests.fakes import FakeNetns
+from tests.workbench import FULL, OWNER, PATH, Bench, request
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
+
+NEIGHBOUR = Neighbour(2, "192.168.2.9", "02:00:00:00:00:10", 0x80, 0)
+ASKED = Extras(
+    txqlen=5,
+    sizes=(("IFLA_GSO_MAX_SIZE", 30000),),
+    altnames=("extra", "eth1", "eth1-alt"),
+    rules=(
+        Rule(2, 100, 30000, src="192.168.2.2/32"),
+        Rule(2, 100, 30000, src="192.168.2.2/32", iif=THIS_LINK),
+    ),
+    neighbours=(NEIGHBOUR, Neighbour(10, "fd99::9", "02:00:00:00:00:11", 0x80, 0)),
+)
+ALL = FULL._replace(extras=ASKED)
+
+
+@pytest.fixture
+def sized(bench: Bench) -> Bench:
+    """Links with sizes, as the kernel's have."""
+    sizes = (("IFLA_GSO_MAX_SIZE", 65536), ("IFLA_GSO_IPV4_MAX_SIZE", 65536))
+    for fake in (bench.first, bench.second):
+        settings = fake.link.settings._replace(sizes=sizes)
+        fake.link = fake.link._replace(settings=settings)
+    return bench
+
+
+def rules(bench: Bench) -> list[Rule]:
+    return bench.world.rules.get(bench.world.paths[PATH], [])
+
+
+def told(bench: Bench) -> tuple[str, ...]:
+    return bench.engine.check(OWNER.key, PATH, {})
+
+
+def test_they_are_set_and_gone_again(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(ALL)
+    link = sized.first.link
+    assert link.settings.txqlen == 5
+    assert dict(link.settings.sizes)["IFLA_GSO_MAX_SIZE"] == 30000
+    assert dict(link.settings.sizes)["IFLA_GSO_IPV4_MAX_SIZE"] == 65536
+    assert set(link.altnames) == {"extra", "eth1", "eth1-alt"}
+    assert tuple(sized.first.neighbours) == ASKED.neighbours
+    assert rules(sized) == [ASKED.rules[0], ASKED.rules[1]._replace(iif="net1")]
+    last = sized.world.events[-5:-1]
+    assert [each.split()[0] for each in last] == ["rule", "rule", "neighbour", "neighbour"]
+    assert told(sized) == ()
+    release = sized.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.notes, release.complete) == ((), True)
+    assert sized.at_home() == before
+    assert rules(sized) == []
+
+
+def test_check_notices_each(sized: Bench) -> None:
+    sized.attach(ALL)
+    link = sized.first.link
+    sized.first.link = link._replace(
+        settings=link.settings._replace(txqlen=6, sizes=(("IFLA_GSO_MAX_SIZE", 40000),)),
+        altnames=("extra",),
+    )
+    rules(sized).pop()
+    sized.first.neighbours = [NEIGHBOUR._replace(mac="02:00:00:00:00:99")]
+    assert told(sized) == (
+        "net1 has gso_max_size 40000 instead of 30000",
+        "net1 has txqlen 6 instead of 5",
+        "net1 has lost altname eth1",
+        "net1 has lost altname eth1-alt",
+        "net1 has lost neighbor 192.168.2.9 with 02:00:00:00:00:10",
+        "net1 has lost neighbor fd99::9 with 02:00:00:00:00:11",
+        "net1 has lost rule 30000 for table 100",
+    )
+
+
+def test_an_attachment_that_differs_is_another_request(sized: Bench) -> None:
+    sized.attach(ALL)
+    with pytest.raises(CannotApply, match="by another request"):
+        sized.attach(FULL)
+
+
+THERE = Rule(2, 7, 5, src="10.0.0.0/8", dst="10.9.0.0/16")
+REFUSED = [
+    (Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 30000),)), r"gro_ipv4_max_size: is not known"),
+    (Extras(altnames=("taken",)), r"altnames: 'taken' is the name or altname of another"),
+    (Extras(rules=(THERE,)), r"rules\[0\]: is there already"),
+    (Extras(rules=(THERE._replace(iif=THIS_LINK),)), r"rules\[0\]: is there already"),
+    (Extras(rules=(THERE._replace(dst=None),)), r"rules\[0\]: is there already"),
+]
+
+
+@pytest.mark.parametrize(("extras", "said"), REFUSED)
+def test_what_cannot_be_is_said_before_anything_moves(
+    sized: Bench, extras: Extras, said: str
+) -> None:
+    sized.world.add_link("taken", namespace=sized.world.paths[PATH])
+    sized.world.rules[sized.world.paths[PATH]] = [THERE]
+    before, events = sized.at_home(), len(sized.world.events)
+    with pytest.raises(CannotApply, match=rf"devices\[1\]\.{said}"):
+        sized.attach(request("eth1"), request("eth2", where="devices[1]", extras=extras))
+    assert sized.at_home() == before
+    assert len(sized.world.events) == events
+    assert rules(sized) == [THERE]
+
+
+def test_a_name_is_asked_for_once_in_a_pod(sized: Bench) -> None:
+    for first, second in (
+        (Extras(altnames=("net1",)), None),
+        (Extras(altnames=("eth2",)), None),
+        (Extras(altnames=("same",)), Extras(altnames=("same",))),
+    ):
+        with pytest.raises(RequestError, match="is also the name in the pod of"):
+            sized.attach(request(new_name="net1", extras=first), request("eth2", extras=second))
+
+
+def test_an_altname_of_one_device_may_be_the_hosts_of_another(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(request("eth1"), request("eth2", extras=Extras(altnames=("eth1-alt",))))
+    assert sized.first.link.altnames == ()
+    assert set(sized.second.link.altnames) == {"eth2-alt", "eth1-alt"}
+    sized.engine.detach(OWNER.key)
+    assert sized.at_home() == before
+
+
+def test_whatever_fails_nothing_stays(sized: Bench) -> None:
+    """The last device of several, at each of its steps."""
+    before = sized.at_home()
+    asked = (FULL, request("eth2", new_name="net2", extras=ASKED._replace(altnames=("extra",))))
+    sized.attach(*asked)
+    steps = len(sized.world.events)
+    sized.engine.detach(OWNER.key)
+    for number in range(1, steps + 1):
+        sized.world.fail_at(number, errno.EINVAL)
+        with pytest.raises((CannotApply, KernelRefused)):
+            sized.attach(*asked)
+        assert sized.at_home() == before, number
+        assert rules(sized) == []
+        sized.nothing_left()
+
+
+def test_rules_of_others_stay(sized: Bench) -> None:
+    sized.world.rules[sized.world.paths[PATH]] = others = [
+        Rule(2, 100, 29999, src="192.168.2.2/32"),
+        Rule(2, 101, 30000, src="192.168.2.2/32"),
+    ]
+    before = list(others)
+    sized.attach(ALL)
+    assert len(rules(sized)) == 4
+    sized.engine.detach(OWNER.key)
+    assert rules(sized) == before
+
+
+def test_a_rule_that_is_refused_for_a_moment_is_taken_back_all_the_same(sized: Bench) -> None:
+    sized.attach(ALL)
+    start = len(sized.world.events)
+    sized.engine.detach(OWNER.key)
+    number = [each.split()[0] for each in sized.world.events[start:]].index("rule") + 1
+    sized.attach(ALL)
+    sized.world.fail_at(number, errno.ENOMEM)
+    release = sized.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.notes == ()
+    assert rules(sized) == []
+
+
+def test_a_rule_that_must_stay_is_said(sized: Bench, mocker: MockerFixture) -> None:
+    before = sized.at_home()
+    sized.attach(ALL)
+    refused = KernelRefused("remove rule", errno.EPERM)
+    mocker.patch.object(FakeNetns, "set_rule", side_effect=refused)
+    release = sized.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.complete
+    assert [each.partition(":")[0] for each in release.notes] == ["left in the pod's namespace"] * 2
+    assert sized.at_home() == before
+
+
+def test_a_namespace_that_is_gone_took_its_rules_along(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(ALL)
+    sized.world.remove_path(PATH)
+    release = sized.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.notes, release.complete) == ((), True)
+    assert sized.at_home() == before
