@@ -63,6 +63,7 @@ def route_requests(draw: st.DrawFn) -> RouteRequest:
     )
 
 
+_TUNED = (("coalesce.adaptive-rx", "on"), ("features.rx-gro", "on"), ("features.tso", "off"))
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -90,6 +91,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         routes=tuple(routes),
         up=up,
         keep_addresses=draw(st.booleans()),
+        ethtool=draw(st.sampled_from(((), _TUNED))),
     )
 
 

@@ -155,6 +155,7 @@ _REQUEST = _shape(
     addresses=_list(_text),
     routes=_list(_shape(model.RouteRequest)),
     source=_one_of("config", "capability", "annotation"),
+    ethtool=_TEXTS,
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)
 _ROUTE = _shape(model.Route, metrics=_NUMBERS, nexthops=_list(_shape(model.NextHop)))

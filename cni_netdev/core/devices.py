@@ -30,6 +30,7 @@ _KEYS = (
     "routes",
     "up",
     "keep_addresses",
+    "ethtool",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
@@ -107,7 +108,15 @@ class _Device(Object):
             keep_addresses=bool(self.take("keep_addresses", values.as_boolean)),
             source=self._source,
             where=self.where,
+            ethtool=self._ethtool(),
         )
+
+    def _ethtool(self) -> tuple[tuple[str, str], ...]:
+        if not self.has("ethtool"):
+            return ()
+        from cni_netdev.core import tuning  # most devices ask for none
+
+        return tuning.parse(self.nested("ethtool"))
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]

@@ -21,6 +21,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     Sysctl,
+    Tune,
     Xdp,
 )
 
@@ -77,6 +78,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_sysctl(link, key, after)
         case SetEthtool(link, key, _, after):
             here.set_ethtool(link, key, after)
+        case Tune(link, wanted):
+            here.tune(link, wanted)
         case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
@@ -126,6 +129,11 @@ class Runner:
         if request.mac and len(link.settings.mac or "") != _MAC_BYTES_WITH_COLONS:
             fault = f"{link.name} has no Ethernet address that could be set"
             faults.append(Fault(f"{request.where}.mac", fault))
+        if request.ethtool:
+            from cni_netdev.core import tuning
+
+            offered = self._host.tunables(link.name)
+            faults += tuning.faults(request.ethtool, offered, link.name, request.where)
         return faults
 
     def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:

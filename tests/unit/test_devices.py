@@ -51,8 +51,17 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "routes": routes,
         "up": request.up,
         "keep_addresses": request.keep_addresses,
+        "ethtool": _sections(request.ethtool),
     }
     return {key: value for key, value in written.items() if value is not None}
+
+
+def _sections(pairs: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for key, value in pairs:
+        section, _, name = key.partition(".")
+        found.setdefault(section, {})[name] = value
+    return found
 
 
 @given(requests())
