@@ -283,6 +283,17 @@ TABLE: tuple[Bad, ...] = (
         routes=[{"dst": "10.9.0.0/16", "gw": "10.77.0.1"}],
     ),
     _nic("IPv6 on a small MTU", "add address fd00::2/64", code=104, mtu=1000, address="fd00::2/64"),
+    _nic(
+        "ethtool's section",
+        "devices[0].ethtool.feature: unknown key; did you mean features?",
+        ethtool={"feature": {"tso": "off"}},
+    ),
+    _nic(
+        "no such feature",
+        "ethtool.features.tsso: nic1 has no 'tsso'; did you mean tso?",
+        code=104,
+        ethtool={"features": {"tsso": "off"}},
+    ),
     _env("netns missing", 8, "cannot be opened", CNI_NETNS="/run/netns/none"),
     _env("netns no namespace", 8, "is no network namespace", CNI_NETNS="/run/plain-file"),
     _env("netns of another type", 8, "another type", CNI_NETNS="/proc/self/ns/mnt"),

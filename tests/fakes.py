@@ -29,14 +29,19 @@ from cni_netdev.core.model import (
     Route,
     Rule,
 )
+from cni_netdev.core.tuning import Tunable, meant, unmet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cni_netdev.core.ports import Key, Netns, Occupancy
+    from cni_netdev.core.tuning import Pairs
 
 HOST = "/proc/self/ns/net"
 DEFAULT_ETHTOOL = {"features": "0f", "rings": "10"}
+# By bit of "features", the last of which the driver keeps.
+FIXED = "highdma"
+FEATURES = ("tx-tcp-segmentation", "tx-tcp6-segmentation", "rx-gro", FIXED)
 DEFAULT_SYSCTLS = {"ipv4/conf/rp_filter": "0", "ipv6/conf/accept_ra": "1"}
 
 
@@ -373,6 +378,17 @@ class FakeNetns:
         fake = self._world.named(self._cookie, name)
         return tuple(sorted(fake.ethtool.items())) if fake else ()
 
+    def tunables(self, name: str) -> tuple[Tunable, ...]:
+        fake = self._world.named(self._cookie, name)
+        if fake is None:
+            return ()
+        bits, ring = (int(fake.ethtool[key], 16) for key in ("features", "rings"))
+        features = [
+            Tunable(f"features.{each}", "on" if bits >> at & 1 else "off", 0, each == FIXED)
+            for at, each in enumerate(FEATURES)
+        ]
+        return (*features, Tunable("rings.rx", str(ring), most=64))
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
 
@@ -474,6 +490,23 @@ class FakeNetns:
         if fake is None:
             raise KernelRefused(f"ethtool of {name}", errno.ENODEV)
         fake.ethtool[key] = value
+
+    def tune(self, name: str, wanted: Pairs) -> None:
+        self._world.event(f"tune {name}")
+        fake = self._world.named(self._cookie, name)
+        if fake is None:
+            raise KernelRefused(f"ethtool of {name}", errno.ENODEV)
+        keys = [f"features.{each}" for each in FEATURES if each != FIXED]
+        for key, value in wanted:
+            if key == "rings.rx":
+                fake.ethtool["rings"] = f"{int(value):02x}"
+            for each in meant(key, keys):
+                bit = 1 << keys.index(each)
+                bits = int(fake.ethtool["features"], 16)
+                bits = bits | bit if value == "on" else bits & ~bit
+                fake.ethtool["features"] = f"{bits:02x}"
+        if unmet(wanted, self.tunables(name)):
+            raise KernelRefused(f"ethtool of {name}", errno.EOPNOTSUPP)
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         self._world.event(f"detach xdp {mode}")

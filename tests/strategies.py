@@ -109,6 +109,7 @@ def extras(draw: st.DrawFn) -> Extras | None:
     return asked if asked != Extras() else None
 
 
+_TUNED = (("coalesce.adaptive-rx", "on"), ("features.rx-gro", "on"), ("features.tso", "off"))
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -137,6 +138,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         up=up,
         keep_addresses=draw(st.booleans()),
         extras=draw(extras()),
+        ethtool=draw(st.sampled_from(((), _TUNED))),
     )
 
 

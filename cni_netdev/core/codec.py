@@ -164,6 +164,7 @@ _REQUEST = _shape(
     routes=_list(_shape(model.RouteRequest)),
     extras=_optional(_EXTRAS),
     source=_one_of("config", "capability", "annotation"),
+    ethtool=_TEXTS,
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)
 _ROUTE = _shape(model.Route, metrics=_NUMBERS, nexthops=_list(_shape(model.NextHop)))

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
     """A sentence for each difference between the record and the pod's namespace.
 
-    Judged: name, MTU, MAC, up, that the addresses and routes given are there, and the extras asked
-    for.  What a later
-    plugin added, or told to have set (``mac``, ``mtu`` by name), is not ours to judge (CNI spec,
-    CHECK).
+    Judged: name, MTU, MAC, up, what ethtool was to set, that the addresses and routes given are
+    there, and the extras asked for.  What a later plugin added, or told to have set (``mac``,
+    ``mtu`` by name), is not ours to judge (CNI spec, CHECK).
     """
     found: list[str] = []
     for lent in record.devices:
@@ -70,6 +69,11 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             for each in lent.routes
             if essence(each) not in routes
         ]
+    if lent.request.ethtool:
+        from cni_netdev.core.tuning import unmet
+
+        tunables = pod.tunables(link.name)
+        found += [f"{name}: ethtool's {each}" for each in unmet(lent.request.ethtool, tunables)]
     return found
 
 

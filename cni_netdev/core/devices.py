@@ -30,6 +30,7 @@ _KEYS = (
     "routes",
     "up",
     "keep_addresses",
+    "ethtool",
 )
 # What few requests have; extras reads it.
 EXTRA_KEYS = (
@@ -126,6 +127,7 @@ class _Device(Object):
             extras=self._extras(),
             source=self._source,
             where=self.where,
+            ethtool=self._ethtool(),
         )
 
     def _extras(self) -> Extras | None:
@@ -134,6 +136,13 @@ class _Device(Object):
         from cni_netdev.core.extras import parse_extras
 
         return parse_extras(self)
+
+    def _ethtool(self) -> tuple[tuple[str, str], ...]:
+        if not self.has("ethtool"):
+            return ()
+        from cni_netdev.core import tuning  # most devices ask for none
+
+        return tuning.parse(self.nested("ethtool"))
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]

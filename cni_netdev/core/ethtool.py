@@ -27,6 +27,9 @@ _REQUEST = struct.Struct("16sQ16x")  # struct ifreq: the name, then the address 
 _FEATURES_GET, _FEATURES_SET, _MODES_GET, _MODES_SET = 0x3A, 0x3B, 0x4C, 0x4D
 _FEATURE_HEADER, _FEATURE = struct.Struct("=II"), struct.Struct("=IIII")
 _MOST_FEATURE_WORDS = 8  # two today
+# struct ethtool_sset_info for one set, and the head of struct ethtool_gstrings.
+_COUNT_GET, _STRINGS_GET = 0x37, 0x1B
+_COUNT, _STRINGS, _STRING_BYTES = struct.Struct("=IIQI"), struct.Struct("=III"), 32
 # struct ethtool_link_settings: command, speed, duplex, port, phy_address, autoneg, mdio_support,
 # eth_tp_mdix, eth_tp_mdix_ctrl, the length of a bitmap in words, transceiver, master_slave_cfg and
 # what is not to be set; then three bitmaps: supported, advertised, the partner's.
@@ -56,21 +59,21 @@ _BLOCKS = {
 
 def read(name: str) -> tuple[tuple[str, str], ...]:
     """((``rings``, bytes in hexadecimal), ...) of a link; what it does not have is left out."""
-    with _Link(name) as link:
-        return tuple(link.settings())
+    with Device(name) as device:
+        return tuple(device.settings())
 
 
 def write(name: str, key: str, value: str) -> None:
     """Set one; ``key`` and ``value`` as from read().  Raises KernelRefused."""
     try:
-        with _Link(name) as link:
-            link.set(key, bytes.fromhex(value))
+        with Device(name) as device:
+            device.set(key, bytes.fromhex(value))
     except OSError as error:
         raise KernelRefused(f"set ethtool's {key} of {name}", error.errno or 0) from error
 
 
-class _Link:
-    """A socket to ask for one link by its name."""
+class Device:
+    """A socket to ask for one link by its name; its methods raise OSError."""
 
     def __init__(self, name: str) -> None:
         self._name = name.encode(errors="surrogateescape")
@@ -94,7 +97,7 @@ class _Link:
     def _get(self, key: str) -> bytes:
         if key == _FEATURES:
             return self._features()
-        return self._modes() if key == _LINK_MODES else self._block(_BLOCKS[key])
+        return self._modes() if key == _LINK_MODES else self.block(key)
 
     def set(self, key: str, value: bytes) -> None:
         if key == _FEATURES:
@@ -114,18 +117,35 @@ class _Link:
         answer: bytes = buffer.raw
         return answer
 
-    def _block(self, block: _Block) -> bytes:
+    def block(self, key: str) -> bytes:
+        """Its numbers, without the command.  Raises OSError where the link has none of these."""
+        block = _BLOCKS[key]
         return self._ask(struct.pack("=I", block.get).ljust(block.size, b"\0"))[4:]
 
-    def _features(self) -> bytes:
-        """As they are set: for each word what can be, and what is wanted of that."""
+    def strings(self, kind: int) -> tuple[str, ...]:
+        """The names of one set (ETH_SS_*), in order.  Raises OSError where the link has none."""
+        mask = _COUNT.pack(_COUNT_GET, 0, 1 << kind, 0)
+        *_, answered, count = _COUNT.unpack(self._ask(mask))
+        if not answered:
+            return ()
+        asked = _STRINGS.pack(_STRINGS_GET, kind, count) + bytes(_STRING_BYTES * count)
+        told = self._ask(asked)[_STRINGS.size :]
+        each = (told[at : at + _STRING_BYTES] for at in range(0, len(told), _STRING_BYTES))
+        return tuple(text.split(b"\0")[0].decode(errors="replace") for text in each)
+
+    def feature_words(self) -> tuple[tuple[int, int, int, int], ...]:
+        """For each 32 features what can be set, is asked for, is in effect and never changes."""
         most = bytes(_FEATURE.size * _MOST_FEATURE_WORDS)
         answer = self._ask(_FEATURE_HEADER.pack(_FEATURES_GET, _MOST_FEATURE_WORDS) + most)
         _, count = _FEATURE_HEADER.unpack_from(answer)
         words = answer[_FEATURE_HEADER.size :][: _FEATURE.size * count]
+        return tuple(_FEATURE.iter_unpack(words))
+
+    def _features(self) -> bytes:
+        """As they are set: for each word what can be, and what is wanted of that."""
         return b"".join(
             struct.pack("=II", available, requested & available)
-            for available, requested, _, _ in _FEATURE.iter_unpack(words)
+            for available, requested, _, _ in self.feature_words()
         )
 
     # --- what a link offers to its partner -----------------------------------------------------

@@ -22,6 +22,7 @@ from cni_netdev.core.steps import (
     SetRoute,
     SetRule,
     Sysctl,
+    Tune,
     Xdp,
 )
 
@@ -80,6 +81,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_sysctl(link, key, after)
         case SetEthtool(link, key, _, after):
             here.set_ethtool(link, key, after)
+        case Tune(link, wanted):
+            here.tune(link, wanted)
         case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
@@ -134,6 +137,11 @@ class Runner:
             from cni_netdev.core import outfit
 
             faults += outfit.faults(lent, self._pod)
+        if request.ethtool:
+            from cni_netdev.core import tuning
+
+            offered = self._host.tunables(link.name)
+            faults += tuning.faults(request.ethtool, offered, link.name, request.where)
         return faults
 
     def _left_behind(self, lent: Lent, others: frozenset[str]) -> frozenset[str]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Rule,
     )
     from cni_netdev.core.ports import Netns, Occupancy
+    from cni_netdev.core.tuning import Pairs, Tunable
 
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
@@ -293,6 +294,12 @@ class SystemNetns:
         with self._inside():
             return ethtool.read(name)
 
+    def tunables(self, name: str) -> tuple[Tunable, ...]:
+        from cni_netdev.core import tuner
+
+        with self._inside():
+            return tuner.tunables(name)
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         from cni_netdev.core import bpf
 
@@ -401,6 +408,12 @@ class SystemNetns:
 
         with self._inside():
             ethtool.write(name, key, value)
+
+    def tune(self, name: str, wanted: Pairs) -> None:
+        from cni_netdev.core import tuner
+
+        with self._inside():
+            tuner.tune(name, wanted)
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf

@@ -95,6 +95,7 @@ class DeviceRequest(NamedTuple):
     new_name: its name in the pod, or None for the host's name.
     addresses: CIDR, in the order given (``address`` first).
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
+    ethtool: ((``features.tso``, ``off``), ...); see tuning.
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -109,6 +110,7 @@ class DeviceRequest(NamedTuple):
     extras: Extras | None = None
     source: Source = "config"
     where: str = ""
+    ethtool: tuple[tuple[str, str], ...] = ()
 
     @property
     def wish(self) -> DeviceRequest:

@@ -40,6 +40,10 @@ class Object:
     def has(self, key: str) -> bool:
         return self._value.get(key) is not None
 
+    def given(self) -> tuple[str, ...]:
+        """The keys that have a value; whatever was decoded has text for keys."""
+        return tuple(key for key in self._value if self.has(key))
+
     def take(self, key: str, convert: Callable[[object], Any]) -> Any:
         """The converted value; None when absent, null or wrong."""
         if not self.has(key):

@@ -39,6 +39,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     Sysctl,
+    Tune,
     Xdp,
 )
 
@@ -94,6 +95,8 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
+        if lent.request.ethtool:
+            steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
         steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
         if lent.request.extras:

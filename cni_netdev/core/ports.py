@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Route,
         Rule,
     )
+    from cni_netdev.core.tuning import Pairs, Tunable
 
 Occupancy = Literal["empty", "occupied", "unknown"]
 Key = tuple[str, str, str]
@@ -120,6 +121,9 @@ class Netns(Protocol):
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         """What ethtool sets of it; see model.Snapshot.  Works on the host's namespace only."""
 
+    def tunables(self, name: str) -> tuple[Tunable, ...]:
+        """What ethtool could set of it, by name; see tuning."""
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
 
@@ -157,6 +161,9 @@ class Netns(Protocol):
     def set_sysctl(self, name: str, key: str, value: str) -> None: ...
 
     def set_ethtool(self, name: str, key: str, value: str) -> None: ...
+
+    def tune(self, name: str, wanted: Pairs) -> None:
+        """Also refuses what the driver did not do; see tuning."""
 
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 

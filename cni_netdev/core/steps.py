@@ -158,6 +158,13 @@ class SetEthtool(NamedTuple):
         return self._replace(before=self.after, after=self.before)
 
 
+class Tune(NamedTuple):
+    """What ethtool sets, by name (see tuning), before the link leaves; settle is its inverse."""
+
+    link: str
+    wanted: tuple[tuple[str, str], ...]
+
+
 class Xdp(NamedTuple):
     """Program ids; 0 is none.  Putting one back needs it to be still loaded."""
 
@@ -192,6 +199,7 @@ Step = (
     | SetQdisc
     | Sysctl
     | SetEthtool
+    | Tune
     | Xdp
     | RemoveTcx
 )

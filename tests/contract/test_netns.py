@@ -11,6 +11,7 @@ import pytest
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route, Rule
+from cni_netdev.core.tuning import unmet
 from tests.fakes import FakeKernel, World
 
 if TYPE_CHECKING:
@@ -391,3 +392,26 @@ def test_what_ethtool_set_stays_over_a_move(stage: Stage) -> None:
     stage.host.set_ethtool("nic1", "features", before["features"])
     move(stage, link)
     assert dict(stage.pod.ethtool("nic1")) == before
+
+
+def test_what_ethtool_sets_is_set_by_name(stage: Stage) -> None:
+    link = stage.add("nic1")
+    wanted = (("features.tso", "off"), ("features.rx-gro", "off"))
+    before = stage.host.tunables("nic1")
+    assert unmet((("features.tso", "on"),), before) == ()
+    stage.host.tune("nic1", wanted)
+    assert unmet(wanted, stage.host.tunables("nic1")) == ()
+    move(stage, link)
+    assert unmet(wanted, stage.pod.tunables("nic1")) == ()
+    stage.pod.tune("nic1", (("features.tso", "on"),))
+    assert unmet((("features.tso", "on"),), stage.pod.tunables("nic1")) == ()
+    assert stage.pod.tunables("none") == ()
+
+
+def test_what_the_driver_does_not_do_is_refused(stage: Stage) -> None:
+    stage.add("nic1")
+    features = [each for each in stage.host.tunables("nic1") if "features." in each.key]
+    fixed = next(each for each in features if each.fixed)
+    wanted = ((fixed.key, "off" if fixed.value == "on" else "on"),)
+    assert refusal(lambda: stage.host.tune("nic1", wanted)) == errno.EOPNOTSUPP
+    assert refusal(lambda: stage.host.tune("none", wanted)) == errno.ENODEV

@@ -53,6 +53,7 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "up": request.up,
         "keep_addresses": request.keep_addresses,
         **written_extras(request.extras or Extras()),
+        "ethtool": _sections(request.ethtool),
     }
     return {key: value for key, value in written.items() if value is not None}
 
@@ -81,6 +82,14 @@ def written_extras(extras: Extras) -> dict[str, Any]:
         "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],
         **{key: sizes.get(name) for key, name in SIZES.items()},
     }
+
+
+def _sections(pairs: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for key, value in pairs:
+        section, _, name = key.partition(".")
+        found.setdefault(section, {})[name] = value
+    return found
 
 
 @given(requests())
