@@ -25,6 +25,7 @@ from cni_netdev.core.model import (
     LinkSettings,
     Neighbour,
     Qdisc,
+    Rdma,
     Record,
     Route,
 )
@@ -82,6 +83,16 @@ class FakeLink:
         )
 
 
+class FakeRdma:
+    """An RDMA device over a link, in a namespace of its own."""
+
+    def __init__(self, device: Rdma, link: FakeLink, cookie: int) -> None:
+        self.device = device
+        self.link = link
+        self.cookie = cookie
+        self.movable = True
+
+
 class World:
     """All namespaces of a machine.  Its first is the host's and the initial one."""
 
@@ -96,6 +107,8 @@ class World:
         # By namespace: those that links went to from there.
         self.known: dict[int, set[int]] = {}
         self.out_of_sight: set[int] = set()
+        self.rdma_shared = True
+        self.rdma: list[FakeRdma] = []
         self._interrupts: dict[int, Callable[[], None]] = {}
         self.host = self.add_namespace(HOST)
 
@@ -118,6 +131,9 @@ class World:
         for fake in self.namespaces.pop(cookie, {}).values():
             if fake.link.kind is None:
                 self._return_hardware(fake)
+        for each in self.rdma:
+            if each.cookie == cookie:
+                each.cookie = self.host
 
     def _return_hardware(self, fake: FakeLink) -> None:
         name = fake.link.name
@@ -156,6 +172,13 @@ class World:
             fake.on = on
             on.link = on.link._replace(uppers=(*on.link.uppers, name))
         return fake
+
+    def add_rdma(self, link: FakeLink, name: str, soft: str = "") -> FakeRdma:
+        """On the host, or wherever there is no other place for it."""
+        self._inodes += 1
+        made = FakeRdma(Rdma(self._inodes, name, self._inodes, soft), link, self.host)
+        self.rdma.append(made)
+        return made
 
     def stacked_on(self, lower: FakeLink, cookie: int) -> list[FakeLink]:
         """What hangs on a link, of one namespace."""
@@ -241,6 +264,7 @@ class World:
         )
         fake.addresses, fake.routes, fake.neighbours, fake.qdiscs = [], [], [], []
         fake.sysctls = dict(DEFAULT_SYSCTLS)
+        self.rdma = [each for each in self.rdma if each.link is not fake or not each.device.soft]
         fake.forwarding = fake.forwarding if fake.link.kind == "vxlan" else []
         self.namespaces[cookie][fake.ifindex] = fake
 
@@ -366,6 +390,53 @@ class FakeNetns:
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         fake = self._world.named(self._cookie, name)
         return tuple(sorted(fake.ethtool.items())) if fake else ()
+
+    def _rdma_seen(self) -> list[FakeRdma]:
+        world = self._world
+        return [each for each in world.rdma if world.rdma_shared or each.cookie == self._cookie]
+
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        fake = self._links.get(link.identity.ifindex)
+        return tuple(
+            each.device._replace(shared=self._world.rdma_shared)
+            for each in self._rdma_seen()
+            if each.link is fake
+        )
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        seen = (each.device for each in self._rdma_seen() if device.same_device(each.device))
+        return next(seen, None)
+
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        self._world.event(f"move rdma {name}")
+        fake = self._rdma_at(number)
+        if self._world.rdma_shared or fake.device.soft or not fake.movable:
+            raise KernelRefused(f"move {name}", errno.EOPNOTSUPP)
+        fake.cookie = target.cookie
+
+    def _rdma_at(self, number: int) -> FakeRdma:
+        for each in self._rdma_seen():
+            if each.device.number == number:
+                return each
+        raise KernelRefused(f"RDMA device {number}", errno.EINVAL)
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None:
+        self._world.event(f"rename rdma {before}")
+        self._refuse_known(after)
+        fake = self._rdma_at(number)
+        fake.device = fake.device._replace(name=after)
+
+    def _refuse_known(self, name: str) -> None:
+        if name in [each.device.name for each in self._world.rdma]:
+            raise KernelRefused(f"RDMA device {name}", errno.EEXIST)
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        self._world.event(f"add rdma {name}")
+        self._refuse_known(name)
+        fake = self._world.named(self._cookie, link)
+        if fake is None:
+            raise KernelRefused(f"RDMA device over {link}", errno.ENODEV)
+        self._world.add_rdma(fake, name, soft)
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
@@ -511,6 +582,13 @@ class FakeKernel:
         for cookie in sorted(self.world.occupied - {self.world.host}):
             namespace = FakeNetns(self.world, cookie)
             if namespace.find(identity):
+                return namespace
+        return None
+
+    def rdma_holder(self, device: Rdma) -> FakeNetns | None:
+        for cookie in sorted(self.world.occupied - {self.world.host}):
+            namespace = FakeNetns(self.world, cookie)
+            if namespace.find_rdma(device):
                 return namespace
         return None
 

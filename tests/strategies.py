@@ -18,6 +18,7 @@ from cni_netdev.core.model import (
     NextHop,
     Owner,
     Qdisc,
+    Rdma,
     Record,
     Route,
     RouteRequest,
@@ -90,6 +91,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         routes=tuple(routes),
         up=up,
         keep_addresses=draw(st.booleans()),
+        rdma=draw(_maybe(st.booleans())),  # type: ignore[arg-type]
     )
 
 
@@ -113,6 +115,7 @@ snapshots = st.builds(
     routes=st.lists(routes, max_size=2).map(tuple),
     neighbours=st.lists(st.builds(Neighbour), max_size=2).map(tuple),
     qdiscs=st.lists(st.builds(Qdisc), max_size=2).map(tuple),
+    rdma=st.lists(st.builds(Rdma), max_size=2).map(tuple),
 )
 lents = st.builds(
     Lent,

@@ -33,7 +33,10 @@ else:
 
 
 class Messages(NamedTuple):
-    """The classes; each is made empty to be filled and encoded, or from bytes to be decoded."""
+    """The classes; each is made empty to be filled and encoded, or from bytes to be decoded.
+
+    base: of those that further_message() makes.
+    """
 
     link: Any
     address: Any
@@ -42,6 +45,7 @@ class Messages(NamedTuple):
     traffic: Any
     namespace_id: Any
     forwarding: Any
+    base: Any
 
 
 _loaded: list[Messages] = []
@@ -49,7 +53,13 @@ _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its
 _UNKNOWN = ("UNKNOWN", "hex")
 _NUMBERS = {
     name: Struct(f"={code}")
-    for name, code in (("uint8", "B"), ("uint16", "H"), ("uint32", "I"), ("int32", "i"))
+    for name, code in (
+        ("uint8", "B"),
+        ("uint16", "H"),
+        ("uint32", "I"),
+        ("int32", "i"),
+        ("uint64", "Q"),
+    )
 }
 
 
@@ -89,7 +99,21 @@ def _import() -> Messages:
     traffic, namespace_id = _traffic_message(nlmsg), _namespace_id_message(nlmsg)
     forwarding = _forwarding_message(nlmsg, ndmsg)
     made = (link, ifaddrmsg, rtmsg, ndmsg, traffic, namespace_id, forwarding)
-    return Messages(*map(_swift, made))
+    return Messages(*[*map(_swift, made), nlmsg])
+
+
+def further_message(
+    name: str, fields: tuple[tuple[str, str], ...], attributes: dict[int, tuple[str, str]]
+) -> Any:
+    """A class of messages that pyroute2 lacks, or has only with much that is not needed.
+
+    fields: as in pyroute2.  attributes: by number, their names and pyroute2's for their kinds.
+    """
+    known = tuple(
+        attributes.get(each, (f"UNUSED_{each}", "hex")) for each in range(max(attributes) + 1)
+    )
+    body = {"prefix": "", "fields": fields, "nla_map": known}
+    return _swift(type(name, (messages().base,), body))
 
 
 # --- stand-ins -------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ def _plain_types(annotation: str) -> tuple[type, ...]:
         return (int,)
     if annotation == "bool":
         return (bool,)
+    if annotation == "bool | None":
+        return (bool, type(None))
     if annotation == "int | None":
         return (int, type(None))
     if annotation == "str | None":
@@ -175,6 +177,7 @@ _SNAPSHOT = _shape(
     neighbours=_list(_shape(model.Neighbour)),
     sysctls=_TEXTS,
     ethtool=_TEXTS,
+    rdma=_list(_shape(model.Rdma)),
     tcx=_NUMBERS,
     qdiscs=_list(_shape(model.Qdisc)),
     forwarding=_optional(_list(_shape(model.Forwarding, attributes=_TEXTS))),

@@ -31,6 +31,8 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
         else:
             found.extend(_settings(lent, link, told.get(lent.expected.name, {})))
             found.extend(_contents(lent, link, pod))
+            if lent.request.rdma and not pod.rdma(link):
+                found.append(f"{lent.expected.name} has lost its RDMA device")
     return tuple(found)
 
 

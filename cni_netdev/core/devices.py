@@ -30,6 +30,7 @@ _KEYS = (
     "routes",
     "up",
     "keep_addresses",
+    "rdma",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
@@ -105,6 +106,7 @@ class _Device(Object):
             routes=routes,
             up=up is not False,
             keep_addresses=bool(self.take("keep_addresses", values.as_boolean)),
+            rdma=self.take("rdma", values.as_boolean),
             source=self._source,
             where=self.where,
         )

@@ -8,10 +8,13 @@ from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestErr
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
+    AddRdma,
     Altname,
     Change,
     Master,
     Move,
+    MoveRdma,
+    NameRdma,
     RemoveTcx,
     SetAddress,
     SetEthtool,
@@ -47,6 +50,7 @@ _DOES_NOT_FIT = frozenset(
         errno.EACCES,
     )
 )
+_UNABLE = (errno.EOPNOTSUPP,)  # of an RDMA device whose driver has no code for a move
 _MAC_BYTES_WITH_COLONS = 17
 
 
@@ -84,6 +88,12 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
                 here.attach_xdp(ifindex, mode, after)
         case RemoveTcx(_, attach, program):
             here.detach_tcx(ifindex, attach, program)
+        case MoveRdma(_, number, name):
+            here.move_rdma(number, name, target)
+        case NameRdma(_, number, before, after):
+            here.rename_rdma(number, before, after)
+        case AddRdma(_, link, name, soft):
+            here.add_rdma(link, name, soft)
 
 
 class Runner:
@@ -126,6 +136,10 @@ class Runner:
         if request.mac and len(link.settings.mac or "") != _MAC_BYTES_WITH_COLONS:
             fault = f"{link.name} has no Ethernet address that could be set"
             faults.append(Fault(f"{request.where}.mac", fault))
+        if request.rdma:
+            from cni_netdev.core import rdma  # of few links
+
+            faults += rdma.faults(lent)
         return faults
 
     def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
@@ -160,6 +174,8 @@ class Runner:
             try:
                 perform(step, here, target, ifindex)
             except KernelRefused as error:
+                if isinstance(step, MoveRdma) and not step.needed and error.errno in _UNABLE:
+                    continue
                 if isinstance(step, Move) and error.errno == errno.ENODEV:
                     self._refuse_if_taken(position, lent)
                 raise _explained(error, lent) from error

@@ -25,7 +25,7 @@ from cni_netdev.core.netlink import (
 from cni_netdev.core.sysfs import SysView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from cni_netdev.core.model import (
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
         LinkSettings,
         Neighbour,
         Qdisc,
+        Rdma,
         Route,
     )
+    from cni_netdev.core.nldev import Nldev
     from cni_netdev.core.ports import Netns, Occupancy
 
 # linux/rtnetlink.h
@@ -283,6 +285,30 @@ class SystemNetns:
         with self._inside():
             return ethtool.read(name)
 
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        candidates = self._sysfs.rdma(link.name)
+        if not candidates:
+            return ()
+        with self._nldev() as nldev:
+            return nldev.over(link.identity.ifindex, dict(candidates))
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        if not self._sysfs.rdma_devices():
+            return None
+        with self._nldev() as nldev:
+            return nldev.find(device)
+
+    @contextmanager
+    def _nldev(self) -> Iterator[Nldev]:
+        from cni_netdev.core.nldev import Nldev
+
+        with self._inside():
+            nldev = Nldev()
+        try:
+            yield nldev
+        finally:
+            nldev.close()
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         from cni_netdev.core import bpf
 
@@ -385,6 +411,18 @@ class SystemNetns:
         with self._inside():
             ethtool.write(name, key, value)
 
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        with self._nldev() as nldev:
+            nldev.move(number, name, _descriptor(target))
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None:
+        with self._nldev() as nldev:
+            nldev.rename(number, before, after)
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        with self._nldev() as nldev:
+            nldev.add(link, name, soft)
+
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf
 
@@ -476,14 +514,19 @@ class SystemKernel:
         from cni_netdev.core import hidden, processes
 
         found = hidden.namespaces() if thorough else processes.namespaces(mounted=True)
-        for handle in found:
-            with ExitStack() as otherwise:
-                candidate = SystemNetns(handle, own=False)
-                otherwise.callback(candidate.close)
-                if candidate.holds(identity):
-                    otherwise.pop_all()
-                    return candidate
-        return None
+        return _first(found, lambda candidate: candidate.holds(identity))
+
+    @_refusing(_SCAN)
+    def rdma_holder(self, device: Rdma) -> SystemNetns | None:
+        import time
+
+        from cni_netdev.core import hidden
+
+        found = _first(hidden.namespaces(), lambda each: each.find_rdma(device) is not None)
+        deadline = time.monotonic() + _DEAD_NAMESPACE_SECONDS
+        while found is None and self.host.find_rdma(device) is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        return found
 
     @_refusing(_SCAN)
     def hunt(self, link: Link) -> tuple[str, ...]:
@@ -503,6 +546,20 @@ class SystemKernel:
         if self._host is not None:
             self._host.close()
             self._host = None
+
+
+def _first(
+    handles: Iterator[netns.Handle], wanted: Callable[[SystemNetns], bool]
+) -> SystemNetns | None:
+    """The first of these namespaces that is wanted; the receiver closes it."""
+    for handle in handles:
+        with ExitStack() as otherwise:
+            candidate = SystemNetns(handle, own=False)
+            otherwise.callback(candidate.close)
+            if wanted(candidate):
+                otherwise.pop_all()
+                return candidate
+    return None
 
 
 def _descriptor(namespace: Netns) -> int:

@@ -60,6 +60,7 @@ class DeviceRequest(NamedTuple):
     new_name: its name in the pod, or None for the host's name.
     addresses: CIDR, in the order given (``address`` first).
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
+    rdma: True: its RDMA device must be of use in the pod; None: goes along if it can; see rdma.
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -71,6 +72,7 @@ class DeviceRequest(NamedTuple):
     routes: tuple[RouteRequest, ...] = ()
     up: bool = True
     keep_addresses: bool = False
+    rdma: bool | None = None
     source: Source = "config"
     where: str = ""
 
@@ -174,6 +176,26 @@ class Qdisc(NamedTuple):
     options: str
 
 
+class Rdma(NamedTuple):
+    """An RDMA device over a link (rdma/rdma_netlink.h).
+
+    number: the kernel's for it in all namespaces.  guid: of the node; 0 is none.
+    soft: what made it in software over the link (``rxe``); "" for hardware's, which stays when the
+    link moves.  shared: every namespace sees it.  alone: it serves no other link.
+    """
+
+    number: int
+    name: str
+    guid: int = 0
+    soft: str = ""
+    shared: bool = False
+    alone: bool = True
+
+    def same_device(self, seen: Rdma) -> bool:
+        """Whether both are one device: by number, or by GUID if its driver was loaded anew."""
+        return self.number == seen.number or bool(self.guid and self.guid == seen.guid)
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -272,6 +294,7 @@ class Snapshot(NamedTuple):
     sysctls: (path below /proc/sys/net with the link's name left out, value), as
     ``("ipv4/conf/rp_filter", "1")``.  tcx: ((attach type, program id), ...).
     forwarding: None when that was not looked at.  ethtool: (what, bytes in hexadecimal); see there.
+    rdma: its RDMA devices.
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
     """
@@ -285,6 +308,7 @@ class Snapshot(NamedTuple):
     qdiscs: tuple[Qdisc, ...] = ()
     forwarding: tuple[Forwarding, ...] | None = None
     ethtool: tuple[tuple[str, str], ...] = ()
+    rdma: tuple[Rdma, ...] = ()
     quiet: bool = False
 
 

@@ -90,6 +90,7 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
+        steps.extend((position, step) for step in _rdma(lent))
         steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
         steps.extend(
@@ -102,7 +103,21 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
+    for position, lent in enumerate(devices):
+        if lent.home.rdma and lent.request.rdma:
+            from cni_netdev.core import rdma
+
+            steps.extend((position, step) for step in rdma.additions(lent))
     return steps
+
+
+def _rdma(lent: Lent) -> list[Step]:
+    """Before the link: when its driver refuses, nothing else has moved."""
+    if not lent.home.rdma:
+        return []
+    from cni_netdev.core import rdma  # few links have any
+
+    return [*rdma.moves(lent)]
 
 
 def _needs_another_route(route: Route) -> bool:
@@ -236,6 +251,10 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
         steps.append(Master("host", seen.master, link.master))
     steps.extend(Altname("host", each, True) for each in link.altnames if each not in seen.altnames)
     steps.extend(_contents(home, now, name))
+    if home.rdma:
+        from cni_netdev.core import rdma
+
+        steps.extend(rdma.settle(home.rdma, now.rdma, name))
     return steps
 
 

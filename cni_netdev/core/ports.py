@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LinkSettings,
         Neighbour,
         Qdisc,
+        Rdma,
         Record,
         Route,
     )
@@ -116,6 +117,12 @@ class Netns(Protocol):
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         """What ethtool sets of it; see model.Snapshot.  Works on the host's namespace only."""
 
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        """The RDMA devices over the link that this namespace sees."""
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        """That RDMA device if this namespace sees it, whatever it is called by now."""
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
 
@@ -150,6 +157,14 @@ class Netns(Protocol):
     def set_sysctl(self, name: str, key: str, value: str) -> None: ...
 
     def set_ethtool(self, name: str, key: str, value: str) -> None: ...
+
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        """Refused with EOPNOTSUPP in shared mode, and where its driver cannot."""
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None: ...
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        """An RDMA device in software over the link of this name; the next move ends it."""
 
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 
@@ -190,6 +205,12 @@ class Kernel(Protocol):
         """Whichever namespace that can be found has the link (scans /proc): the last resort.
 
         thorough: those too that only a descriptor or socket keeps.
+        """
+
+    def rdma_holder(self, device: Rdma) -> Netns | None:
+        """Whichever namespace sees the RDMA device; None when that is the host, or none.
+
+        Scans /proc, and waits a moment: the kernel returns it from a dead namespace.
         """
 
     def hunt(self, link: Link) -> tuple[str, ...]:

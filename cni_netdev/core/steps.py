@@ -159,6 +159,37 @@ class RemoveTcx(NamedTuple):
     program: int
 
 
+class MoveRdma(NamedTuple):
+    """An RDMA device into the other namespace.  needed: else it may be refused by its driver."""
+
+    place: Place
+    number: int
+    name: str
+    needed: bool = True
+
+    def inverse(self) -> MoveRdma:
+        return self._replace(place="pod" if self.place == "host" else "host")
+
+
+class NameRdma(NamedTuple):
+    place: Place
+    number: int
+    before: str
+    after: str
+
+    def inverse(self) -> NameRdma:
+        return self._replace(before=self.after, after=self.before)
+
+
+class AddRdma(NamedTuple):
+    """An RDMA device in software over the link called ``link``; it ends when that moves."""
+
+    place: Place
+    link: str
+    name: str
+    soft: str
+
+
 Step = (
     Move
     | Change
@@ -174,4 +205,7 @@ Step = (
     | SetEthtool
     | Xdp
     | RemoveTcx
+    | MoveRdma
+    | NameRdma
+    | AddRdma
 )

@@ -89,6 +89,20 @@ class SysView(NamedTuple):
     def driver(self, name: str) -> str | None:
         return self._basename(f"class/net/{name}/device/driver")
 
+    def rdma_devices(self) -> list[str]:
+        """The names of all that the namespace sees; the cheapest look."""
+        return self._list("class/infiniband")
+
+    def rdma(self, name: str) -> tuple[tuple[str, bool], ...]:
+        """(name, made in software) of the RDMA devices that may be over the link."""
+        every = self.rdma_devices()
+        if not every:
+            return ()
+        hardware = self._list(f"class/net/{name}/device/infiniband")
+        virtual = "/devices/virtual/"
+        soft = [each for each in every if virtual in (self._link(f"class/infiniband/{each}") or "")]
+        return (*((each, False) for each in hardware), *((each, True) for each in soft))
+
     def has_bus(self, address: str) -> bool:
         return any(self._link(f"bus/{kind}/devices/{address}") for kind in self._list("bus"))
 

@@ -10,7 +10,7 @@ import pytest
 
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.kernel import SystemKernel
-from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route
+from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Rdma, Route
 from tests.fakes import FakeKernel, World
 
 if TYPE_CHECKING:
@@ -358,3 +358,10 @@ def test_what_ethtool_set_stays_over_a_move(stage: Stage) -> None:
     stage.host.set_ethtool("nic1", "features", before["features"])
     move(stage, link)
     assert dict(stage.pod.ethtool("nic1")) == before
+
+
+def test_a_link_without_rdma_has_none(stage: Stage) -> None:
+    """What there is with some: tests/vm/test_rdma.py and tests/unit/test_rdma.py."""
+    assert stage.host.rdma(stage.add("nic1")) == ()
+    assert stage.host.find_rdma(Rdma(1, "mlx5_0")) is None
+    assert stage.kernel.rdma_holder(Rdma(1, "mlx5_0")) is None

@@ -42,6 +42,7 @@ KINDS = {
     "20-storage.conflist": "conflist",
     "policy.yaml": "policy",
     "pod.yaml": "pod manifest",
+    "rdma-pod.yaml": "pod manifest",
     "sample-pod.yaml": "pod manifest",
 }
 UNIT, AGENT, SOCKET = (

@@ -51,6 +51,7 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "routes": routes,
         "up": request.up,
         "keep_addresses": request.keep_addresses,
+        "rdma": request.rdma,
     }
     return {key: value for key, value in written.items() if value is not None}
 
