@@ -72,6 +72,7 @@ class FakeLink:
             self.link.master,
             self.link.xdp,
             self.link.data,
+            self.link.phy,
             tuple(self.addresses),
             frozenset(self.routes),
             frozenset(self.neighbours),
@@ -238,7 +239,7 @@ class World:
 
     def move(self, source: int, ifindex: int, target: int, after: LinkSettings) -> None:
         fake = self.namespaces[source][ifindex]
-        if fake.link.immutable:
+        if fake.link.immutable and not fake.link.phy:
             raise KernelRefused("move", errno.EINVAL)
         arriving = fake.link.name
         if self.named(target, arriving):
@@ -250,7 +251,27 @@ class World:
         del self.namespaces[source][ifindex]
         self.known.setdefault(source, set()).add(target)
         self._put(target, fake, arriving)
+        for each in self.mates(source, fake):
+            del self.namespaces[source][each.ifindex]
+            self._put(target, each, self.free_name(target, each.link.name))
         self.apply(target, fake, after)
+
+    def mates(self, cookie: int, fake: FakeLink) -> list[FakeLink]:
+        """The other links of its phy."""
+        if fake.link.phy is None:
+            return []
+        number = fake.link.phy.number
+        every = self.namespaces[cookie].values()
+        return [x for x in every if x is not fake and x.link.phy and x.link.phy.number == number]
+
+    def free_name(self, cookie: int, name: str) -> str:
+        return f"wlan{self._inodes}" if self.named(cookie, name) else name
+
+    def shown(self, cookie: int, fake: FakeLink) -> Link:
+        """The link as a look tells it."""
+        phy, mates = fake.link.phy, self.mates(cookie, fake)
+        named = tuple(each.link.name for each in mates)
+        return fake.link._replace(phy=phy and phy._replace(mates=named))
 
     def _put(self, cookie: int, fake: FakeLink, name: str) -> None:
         settings = fake.link.settings
@@ -312,15 +333,15 @@ class FakeNetns:
 
     def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
         fake = self._world.named(self._cookie, name) if name else self._links.get(ifindex)
-        return fake.link if fake else None
+        return self._world.shown(self._cookie, fake) if fake else None
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(fake.link for fake in self._links.values())
+        return tuple(self._world.shown(self._cookie, fake) for fake in self._links.values())
 
     def find(self, identity: Identity) -> Link | None:
         for fake in self._links.values():
             if identity.same_link(fake.link.identity):
-                return fake.link
+                return self._world.shown(self._cookie, fake)
         return None
 
     def may_have_made(self, link: Link) -> bool:
@@ -390,6 +411,30 @@ class FakeNetns:
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         fake = self._world.named(self._cookie, name)
         return tuple(sorted(fake.ethtool.items())) if fake else ()
+
+    def remove_wlan(self, name: str) -> None:
+        self._world.event(f"remove {name}")
+        fake = self._world.named(self._cookie, name)
+        if fake is not None:
+            del self._links[fake.ifindex]
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        self._world.event(f"wlan type {type_}")
+        fake = self._at(ifindex)
+        if fake.link.settings.up:
+            raise KernelRefused("wlan type", errno.EBUSY)
+        self._set_phy(fake, type=type_)
+
+    def rename_phy(self, number: int, before: str, after: str) -> None:
+        self._world.event(f"rename phy {before}")
+        for fake in self._links.values():
+            if fake.link.phy and fake.link.phy.number == number:
+                self._set_phy(fake, name=after)
+
+    @staticmethod
+    def _set_phy(fake: FakeLink, **changes: Any) -> None:
+        if fake.link.phy is not None:
+            fake.link = fake.link._replace(phy=fake.link.phy._replace(**changes))
 
     def _rdma_seen(self) -> list[FakeRdma]:
         world = self._world

@@ -17,6 +17,7 @@ from cni_netdev.core.model import (
     NetnsRef,
     NextHop,
     Owner,
+    Phy,
     Qdisc,
     Rdma,
     Record,
@@ -107,7 +108,8 @@ routes = st.builds(
     metrics=numbers,
     nexthops=st.lists(st.builds(NextHop), max_size=2).map(tuple),
 )
-links = st.builds(Link, identity=st.builds(Identity), settings=settings)
+phys = st.builds(Phy, number=_U32, name=names, type=_U32, mates=st.just(()))
+links = st.builds(Link, identity=st.builds(Identity), settings=settings, phy=_maybe(phys))
 snapshots = st.builds(
     Snapshot,
     link=links,

@@ -168,6 +168,7 @@ _LINK = _shape(
     altnames=_list(_text),
     xdp=_NUMBERS,
     uppers=_list(_text),
+    phy=_optional(_shape(model.Phy, mates=_list(_text))),
 )
 _SNAPSHOT = _shape(
     model.Snapshot,

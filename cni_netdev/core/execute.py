@@ -14,8 +14,10 @@ from cni_netdev.core.steps import (
     Master,
     Move,
     MoveRdma,
+    NamePhy,
     NameRdma,
     RemoveTcx,
+    RemoveWlan,
     SetAddress,
     SetEthtool,
     SetForwarding,
@@ -23,6 +25,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetWlanType,
     Sysctl,
     Xdp,
 )
@@ -94,6 +97,12 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.rename_rdma(number, before, after)
         case AddRdma(_, link, name, soft):
             here.add_rdma(link, name, soft)
+        case RemoveWlan(_, name):
+            here.remove_wlan(name)
+        case SetWlanType(_, _, after):
+            here.set_wlan_type(ifindex, after)
+        case NamePhy(_, number, before, after):
+            here.rename_phy(number, before, after)
 
 
 class Runner:

@@ -11,7 +11,7 @@ import errno
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, contextmanager
-from cni_netdev.core.model import AF_INET, AF_INET6
+from cni_netdev.core.model import AF_INET, AF_INET6, Phy
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Rdma,
         Route,
     )
+    from cni_netdev.core.nl80211 import Nl80211
     from cni_netdev.core.nldev import Nldev
     from cni_netdev.core.ports import Netns, Occupancy
 
@@ -142,11 +143,33 @@ class SystemNetns:
         if seen is None or seen[1] != told.ifindex:
             return None
         identity = told._replace(inode=seen[0], bus=self._sysfs.bus(name))
+        # Hardware only, so that the other links are not looked at for it.
+        phy = self._phy(name, told.ifindex) if identity.bus and link.kind is None else None
         return link._replace(
+            phy=phy,
             identity=identity,
             driver=self._sysfs.driver(name),
             uppers=self._sysfs.uppers(name),
         )
+
+    def _phy(self, name: str, ifindex: int) -> Phy | None:
+        found = self._sysfs.phy(name)
+        if found is None:
+            return None
+        number, called, mates = found
+        with self._nl80211() as nl80211:
+            return Phy(number, called, nl80211.type_of(ifindex), mates)
+
+    @contextmanager
+    def _nl80211(self) -> Iterator[Nl80211]:
+        from cni_netdev.core.nl80211 import Nl80211
+
+        with self._inside():
+            nl80211 = Nl80211()
+        try:
+            yield nl80211
+        finally:
+            nl80211.close()
 
     def find(self, identity: Identity) -> Link | None:
         link = self.link(ifindex=identity.ifindex)
@@ -332,8 +355,35 @@ class SystemNetns:
     # --- changing ----------------------------------------------------------------------------
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
+        link = self.link(ifindex=ifindex) if self._sysfs.phy(before.name) else None
+        if link and link.phy:
+            self._move_phy(link, link.phy.number, target, after)
+            return
         message = rtnl.link_move(ifindex, _descriptor(target), before, after)
         self._send(f"move link {before.name} as {after.name}", message, RTM_NEWLINK)
+
+    def _move_phy(self, link: Link, phy: int, target: Netns, after: LinkSettings) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.move(phy, _descriptor(target))
+        arrived = target.find(link.identity)
+        if arrived is None:
+            raise KernelRefused(f"find link {link.name}, whose phy was moved", errno.ENODEV)
+        if arrived.settings != after:
+            target.change(arrived.identity.ifindex, arrived.settings, after)
+
+    def remove_wlan(self, name: str) -> None:
+        link = self.link(name=name)
+        if link is not None:
+            with self._nl80211() as nl80211:
+                nl80211.remove(link.identity.ifindex)
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.set_type(ifindex, type_)
+
+    def rename_phy(self, number: int, before: str, after: str) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.rename(number, before, after)
 
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         message = rtnl.link_settings(ifindex, before, after)
@@ -502,10 +552,12 @@ class SystemKernel:
     def await_hardware(self, identity: Identity) -> Link | None:
         import time
 
+        from cni_netdev.core.values import is_pci
+
         deadline = time.monotonic() + _DEAD_NAMESPACE_SECONDS
         while (link := self.host.find(identity)) is None and time.monotonic() < deadline:
-            if identity.bus and not self.host.has_bus(identity.bus):
-                return None  # unplugged
+            if is_pci(identity.bus or "") and not self.host.has_bus(identity.bus or ""):
+                return None  # unplugged; what is not on PCI need not be on any bus
             time.sleep(_LOOK_AGAIN_SECONDS)
         return link
 

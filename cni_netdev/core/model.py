@@ -196,6 +196,19 @@ class Rdma(NamedTuple):
         return self.number == seen.number or bool(self.guid and self.guid == seen.guid)
 
 
+class Phy(NamedTuple):
+    """The radio that a Wi-Fi link is on (linux/nl80211.h), and what the link is there.
+
+    number: the kernel's for it in all namespaces.  type: the link's, NL80211_IFTYPE_*.
+    mates: names of its other links.
+    """
+
+    number: int
+    name: str
+    type: int
+    mates: tuple[str, ...] = ()
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -257,7 +270,7 @@ class Link(NamedTuple):
     xdp: (mode, program id) with mode skb, drv or hw.
     uppers: names of the links on top of it in its own namespace (masters included).
     data: what only its kind has; see kinddata.  opened: a TUN or TAP link looks as if a process
-    has it open; True where that was not asked.
+    has it open; True where that was not asked.  phy: of a Wi-Fi link only.
     """
 
     identity: Identity
@@ -277,6 +290,7 @@ class Link(NamedTuple):
     uppers: tuple[str, ...] = ()
     data: str = ""
     opened: bool = True
+    phy: Phy | None = None
 
     @property
     def name(self) -> str:

@@ -200,6 +200,10 @@ def leave_pod(lent: Lent, seen: Link, name: str, taken: frozenset[str]) -> list[
     clashing = [each for each in seen.altnames if each in taken or each == name]
     dropped = dict.fromkeys([*unwanted, *clashing])
     steps: list[Step] = [Altname("pod", each, False) for each in dropped]
+    if seen.phy:
+        from cni_netdev.core import wifi
+
+        steps.extend(wifi.planted(seen.phy, "pod"))
     home = lent.home.link.settings
     arriving = home._replace(name=name, flags=home.flags & ~IFF_UP, token=seen.settings.token)
     out = Move("host", arriving, seen.settings)
@@ -218,11 +222,17 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps: list[Step] = []
     wanted = link.settings._replace(name=name)
     present, there = seen.settings, now.addresses
-    if present.up and (present.name, present.mac) != (wanted.name, wanted.mac):
+    retyped = link.phy is not None and seen.phy is not None and link.phy.type != seen.phy.type
+    readdressed = (present.name, present.mac) != (wanted.name, wanted.mac)
+    if present.up and (readdressed or retyped):
         steps.append(Change("host", present, _down(present)))
         present = _down(present)
         # Going down flushes IPv4 routes and IPv6 addresses: all is added again where it is missing.
         now = now._replace(addresses=(), routes=(), neighbours=())
+    if link.phy and seen.phy:
+        from cni_netdev.core import wifi  # not of every link
+
+        steps.extend(wifi.settle(link.phy, seen.phy))
     if present.name != wanted.name:
         # The kernel would give the IPv4 labels numbers; secondary ones go before their primary.
         ours = {_place_of(each) for each in home.addresses}

@@ -132,7 +132,10 @@ class Netns(Protocol):
     def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None: ...
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
-        """One message: into ``target``, with what differs.  It may have moved even on error."""
+        """One message: into ``target``, with what differs.  It may have moved even on error.
+
+        A Wi-Fi link moves with its phy and all that is on it, and is set afterwards.
+        """
 
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         """One message with what differs."""
@@ -157,6 +160,14 @@ class Netns(Protocol):
     def set_sysctl(self, name: str, key: str, value: str) -> None: ...
 
     def set_ethtool(self, name: str, key: str, value: str) -> None: ...
+
+    def remove_wlan(self, name: str) -> None:
+        """A Wi-Fi link of its phy; nothing happens when it is not there."""
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        """Of a Wi-Fi link that is down."""
+
+    def rename_phy(self, number: int, before: str, after: str) -> None: ...
 
     def move_rdma(self, number: int, name: str, target: Netns) -> None:
         """Refused with EOPNOTSUPP in shared mode, and where its driver cannot."""

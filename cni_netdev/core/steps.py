@@ -159,6 +159,32 @@ class RemoveTcx(NamedTuple):
     program: int
 
 
+class RemoveWlan(NamedTuple):
+    """Take away a Wi-Fi link that a pod made; has no inverse and needs none."""
+
+    place: Place
+    name: str
+
+
+class SetWlanType(NamedTuple):
+    place: Place
+    before: int
+    after: int
+
+    def inverse(self) -> SetWlanType:
+        return self._replace(before=self.after, after=self.before)
+
+
+class NamePhy(NamedTuple):
+    place: Place
+    number: int
+    before: str
+    after: str
+
+    def inverse(self) -> NamePhy:
+        return self._replace(before=self.after, after=self.before)
+
+
 class MoveRdma(NamedTuple):
     """An RDMA device into the other namespace.  needed: else it may be refused by its driver."""
 
@@ -208,4 +234,7 @@ Step = (
     | MoveRdma
     | NameRdma
     | AddRdma
+    | RemoveWlan
+    | SetWlanType
+    | NamePhy
 )

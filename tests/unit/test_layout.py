@@ -115,6 +115,7 @@ def test_the_engines_logic_is_free_of_input_and_output() -> None:
         "plan",
         "guards",
         "rdma",
+        "wifi",
         "recover",
         "restore",
         "execute",
