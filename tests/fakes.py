@@ -25,6 +25,7 @@ from cni_netdev.core.model import (
     LinkSettings,
     Neighbour,
     Qdisc,
+    Rdma,
     Record,
     Route,
     Rule,
@@ -77,6 +78,7 @@ class FakeLink:
             self.link.master,
             self.link.xdp,
             self.link.data,
+            self.link.phy,
             tuple(self.addresses),
             frozenset(self.routes),
             frozenset(self.neighbours),
@@ -86,6 +88,16 @@ class FakeLink:
             tuple(self.qdiscs),
             frozenset(self.forwarding),
         )
+
+
+class FakeRdma:
+    """An RDMA device over a link, in a namespace of its own."""
+
+    def __init__(self, device: Rdma, link: FakeLink, cookie: int) -> None:
+        self.device = device
+        self.link = link
+        self.cookie = cookie
+        self.movable = True
 
 
 class World:
@@ -103,6 +115,8 @@ class World:
         self.known: dict[int, set[int]] = {}
         self.rules: dict[int, list[Rule]] = {}
         self.out_of_sight: set[int] = set()
+        self.rdma_shared = True
+        self.rdma: list[FakeRdma] = []
         self._interrupts: dict[int, Callable[[], None]] = {}
         self.host = self.add_namespace(HOST)
 
@@ -126,6 +140,9 @@ class World:
         for fake in self.namespaces.pop(cookie, {}).values():
             if fake.link.kind is None:
                 self._return_hardware(fake)
+        for each in self.rdma:
+            if each.cookie == cookie:
+                each.cookie = self.host
 
     def _return_hardware(self, fake: FakeLink) -> None:
         name = fake.link.name
@@ -164,6 +181,13 @@ class World:
             fake.on = on
             on.link = on.link._replace(uppers=(*on.link.uppers, name))
         return fake
+
+    def add_rdma(self, link: FakeLink, name: str, soft: str = "") -> FakeRdma:
+        """On the host, or wherever there is no other place for it."""
+        self._inodes += 1
+        made = FakeRdma(Rdma(self._inodes, name, self._inodes, soft), link, self.host)
+        self.rdma.append(made)
+        return made
 
     def stacked_on(self, lower: FakeLink, cookie: int) -> list[FakeLink]:
         """What hangs on a link, of one namespace."""
@@ -223,7 +247,7 @@ class World:
 
     def move(self, source: int, ifindex: int, target: int, after: LinkSettings) -> None:
         fake = self.namespaces[source][ifindex]
-        if fake.link.immutable:
+        if fake.link.immutable and not fake.link.phy:
             raise KernelRefused("move", errno.EINVAL)
         arriving = fake.link.name
         if self.named(target, arriving):
@@ -235,7 +259,27 @@ class World:
         del self.namespaces[source][ifindex]
         self.known.setdefault(source, set()).add(target)
         self._put(target, fake, arriving)
+        for each in self.mates(source, fake):
+            del self.namespaces[source][each.ifindex]
+            self._put(target, each, self.free_name(target, each.link.name))
         self.apply(target, fake, after)
+
+    def mates(self, cookie: int, fake: FakeLink) -> list[FakeLink]:
+        """The other links of its phy."""
+        if fake.link.phy is None:
+            return []
+        number = fake.link.phy.number
+        every = self.namespaces[cookie].values()
+        return [x for x in every if x is not fake and x.link.phy and x.link.phy.number == number]
+
+    def free_name(self, cookie: int, name: str) -> str:
+        return f"wlan{self._inodes}" if self.named(cookie, name) else name
+
+    def shown(self, cookie: int, fake: FakeLink) -> Link:
+        """The link as a look tells it."""
+        phy, mates = fake.link.phy, self.mates(cookie, fake)
+        named = tuple(each.link.name for each in mates)
+        return fake.link._replace(phy=phy and phy._replace(mates=named))
 
     def _put(self, cookie: int, fake: FakeLink, name: str) -> None:
         settings = fake.link.settings
@@ -249,6 +293,7 @@ class World:
         )
         fake.addresses, fake.routes, fake.neighbours, fake.qdiscs = [], [], [], []
         fake.sysctls = dict(DEFAULT_SYSCTLS)
+        self.rdma = [each for each in self.rdma if each.link is not fake or not each.device.soft]
         fake.forwarding = fake.forwarding if fake.link.kind == "vxlan" else []
         self.namespaces[cookie][fake.ifindex] = fake
 
@@ -296,15 +341,15 @@ class FakeNetns:
 
     def link(self, *, name: str = "", ifindex: int = 0) -> Link | None:
         fake = self._world.named(self._cookie, name) if name else self._links.get(ifindex)
-        return fake.link if fake else None
+        return self._world.shown(self._cookie, fake) if fake else None
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(fake.link for fake in self._links.values())
+        return tuple(self._world.shown(self._cookie, fake) for fake in self._links.values())
 
     def find(self, identity: Identity) -> Link | None:
         for fake in self._links.values():
             if identity.same_link(fake.link.identity):
-                return fake.link
+                return self._world.shown(self._cookie, fake)
         return None
 
     def may_have_made(self, link: Link) -> bool:
@@ -388,6 +433,77 @@ class FakeNetns:
             for at, each in enumerate(FEATURES)
         ]
         return (*features, Tunable("rings.rx", str(ring), most=64))
+
+    def remove_wlan(self, name: str) -> None:
+        self._world.event(f"remove {name}")
+        fake = self._world.named(self._cookie, name)
+        if fake is not None:
+            del self._links[fake.ifindex]
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        self._world.event(f"wlan type {type_}")
+        fake = self._at(ifindex)
+        if fake.link.settings.up:
+            raise KernelRefused("wlan type", errno.EBUSY)
+        self._set_phy(fake, type=type_)
+
+    def rename_phy(self, number: int, before: str, after: str) -> None:
+        self._world.event(f"rename phy {before}")
+        for fake in self._links.values():
+            if fake.link.phy and fake.link.phy.number == number:
+                self._set_phy(fake, name=after)
+
+    @staticmethod
+    def _set_phy(fake: FakeLink, **changes: Any) -> None:
+        if fake.link.phy is not None:
+            fake.link = fake.link._replace(phy=fake.link.phy._replace(**changes))
+
+    def _rdma_seen(self) -> list[FakeRdma]:
+        world = self._world
+        return [each for each in world.rdma if world.rdma_shared or each.cookie == self._cookie]
+
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        fake = self._links.get(link.identity.ifindex)
+        return tuple(
+            each.device._replace(shared=self._world.rdma_shared)
+            for each in self._rdma_seen()
+            if each.link is fake
+        )
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        seen = (each.device for each in self._rdma_seen() if device.same_device(each.device))
+        return next(seen, None)
+
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        self._world.event(f"move rdma {name}")
+        fake = self._rdma_at(number)
+        if self._world.rdma_shared or fake.device.soft or not fake.movable:
+            raise KernelRefused(f"move {name}", errno.EOPNOTSUPP)
+        fake.cookie = target.cookie
+
+    def _rdma_at(self, number: int) -> FakeRdma:
+        for each in self._rdma_seen():
+            if each.device.number == number:
+                return each
+        raise KernelRefused(f"RDMA device {number}", errno.EINVAL)
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None:
+        self._world.event(f"rename rdma {before}")
+        self._refuse_known(after)
+        fake = self._rdma_at(number)
+        fake.device = fake.device._replace(name=after)
+
+    def _refuse_known(self, name: str) -> None:
+        if name in [each.device.name for each in self._world.rdma]:
+            raise KernelRefused(f"RDMA device {name}", errno.EEXIST)
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        self._world.event(f"add rdma {name}")
+        self._refuse_known(name)
+        fake = self._world.named(self._cookie, link)
+        if fake is None:
+            raise KernelRefused(f"RDMA device over {link}", errno.ENODEV)
+        self._world.add_rdma(fake, name, soft)
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
@@ -564,6 +680,13 @@ class FakeKernel:
         for cookie in sorted(self.world.occupied - {self.world.host}):
             namespace = FakeNetns(self.world, cookie)
             if namespace.find(identity):
+                return namespace
+        return None
+
+    def rdma_holder(self, device: Rdma) -> FakeNetns | None:
+        for cookie in sorted(self.world.occupied - {self.world.host}):
+            namespace = FakeNetns(self.world, cookie)
+            if namespace.find_rdma(device):
                 return namespace
         return None
 

@@ -20,7 +20,9 @@ from cni_netdev.core.model import (
     NetnsRef,
     NextHop,
     Owner,
+    Phy,
     Qdisc,
+    Rdma,
     Record,
     Route,
     RouteRequest,
@@ -139,6 +141,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         keep_addresses=draw(st.booleans()),
         extras=draw(extras()),
         ethtool=draw(st.sampled_from(((), _TUNED))),
+        rdma=draw(_maybe(st.booleans())),  # type: ignore[arg-type]
     )
 
 
@@ -154,7 +157,8 @@ routes = st.builds(
     metrics=numbers,
     nexthops=st.lists(st.builds(NextHop), max_size=2).map(tuple),
 )
-links = st.builds(Link, identity=st.builds(Identity), settings=settings)
+phys = st.builds(Phy, number=_U32, name=names, type=_U32, mates=st.just(()))
+links = st.builds(Link, identity=st.builds(Identity), settings=settings, phy=_maybe(phys))
 snapshots = st.builds(
     Snapshot,
     link=links,
@@ -162,6 +166,7 @@ snapshots = st.builds(
     routes=st.lists(routes, max_size=2).map(tuple),
     neighbours=st.lists(st.builds(Neighbour), max_size=2).map(tuple),
     qdiscs=st.lists(st.builds(Qdisc), max_size=2).map(tuple),
+    rdma=st.lists(st.builds(Rdma), max_size=2).map(tuple),
 )
 lents = st.builds(
     Lent,

@@ -35,7 +35,7 @@ else:
 class Messages(NamedTuple):
     """The classes; each is made empty to be filled and encoded, or from bytes to be decoded.
 
-    base: what message_class derives from.
+    base: what message_class() derives from.
     """
 
     link: Any
@@ -54,7 +54,13 @@ _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its
 _UNKNOWN = ("UNKNOWN", "hex")
 _NUMBERS = {
     name: Struct(f"={code}")
-    for name, code in (("uint8", "B"), ("uint16", "H"), ("uint32", "I"), ("int32", "i"))
+    for name, code in (
+        ("uint8", "B"),
+        ("uint16", "H"),
+        ("uint32", "I"),
+        ("int32", "i"),
+        ("uint64", "Q"),
+    )
 }
 
 
@@ -76,6 +82,19 @@ def message_class(
         body = {"prefix": prefix, "fields": fields, "nla_map": attributes}
         _rarer[name] = _swift(type(name, (messages().base,), body))
     return _rarer[name]
+
+
+def further_message(
+    name: str, fields: tuple[tuple[str, str], ...], attributes: dict[int, tuple[str, str]]
+) -> Any:
+    """The same of what pyroute2 lacks, or has only with much that is not needed.
+
+    attributes: by number, each as above.
+    """
+    known = tuple(
+        attributes.get(each, (f"UNUSED_{each}", "hex")) for each in range(max(attributes) + 1)
+    )
+    return message_class(name, "", fields, known)
 
 
 def _load() -> Messages:

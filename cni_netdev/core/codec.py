@@ -84,6 +84,8 @@ def _plain_types(annotation: str) -> tuple[type, ...]:
         return (int,)
     if annotation == "bool":
         return (bool,)
+    if annotation == "bool | None":
+        return (bool, type(None))
     if annotation == "int | None":
         return (int, type(None))
     if annotation == "str | None":
@@ -176,6 +178,7 @@ _LINK = _shape(
     altnames=_list(_text),
     xdp=_NUMBERS,
     uppers=_list(_text),
+    phy=_optional(_shape(model.Phy, mates=_list(_text))),
 )
 _SNAPSHOT = _shape(
     model.Snapshot,
@@ -185,6 +188,7 @@ _SNAPSHOT = _shape(
     neighbours=_NEIGHBOURS,
     sysctls=_TEXTS,
     ethtool=_TEXTS,
+    rdma=_list(_shape(model.Rdma)),
     tcx=_NUMBERS,
     qdiscs=_list(_shape(model.Qdisc)),
     forwarding=_optional(_list(_shape(model.Forwarding, attributes=_TEXTS))),

@@ -35,6 +35,8 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
                 from cni_netdev.core import outfit
 
                 found.extend(outfit.differences(lent, link, pod))
+            if lent.request.rdma and not pod.rdma(link):
+                found.append(f"{lent.expected.name} has lost its RDMA device")
     return tuple(found)
 
 

@@ -31,6 +31,7 @@ _KEYS = (
     "up",
     "keep_addresses",
     "ethtool",
+    "rdma",
 )
 # What few requests have; extras reads it.
 EXTRA_KEYS = (
@@ -125,6 +126,7 @@ class _Device(Object):
             up=up is not False,
             keep_addresses=bool(self.take("keep_addresses", values.as_boolean)),
             extras=self._extras(),
+            rdma=self.take("rdma", values.as_boolean),
             source=self._source,
             where=self.where,
             ethtool=self._ethtool(),

@@ -77,6 +77,10 @@ class Injector:
             wanted, notes = attacher.wanted(requests)
             stood = attacher.standing(wanted)
             record = stood or attacher.attach(netns_path, wanted, policy, pod, in_time)
+            if stood is None and any(lent.home.rdma for lent in record.devices):
+                from cni_netdev.core import rdma
+
+                notes += tuple(rdma.notes(record.devices, target))
         return Attachment(record, (*notes, *self._in_passing(owner.key)), made=stood is None)
 
     def _in_passing(self, key: Key) -> tuple[str, ...]:

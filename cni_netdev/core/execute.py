@@ -8,11 +8,16 @@ from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestErr
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
+    AddRdma,
     Altname,
     Change,
     Master,
     Move,
+    MoveRdma,
+    NamePhy,
+    NameRdma,
     RemoveTcx,
+    RemoveWlan,
     SetAddress,
     SetEthtool,
     SetForwarding,
@@ -21,6 +26,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     SetRule,
+    SetWlanType,
     Sysctl,
     Tune,
     Xdp,
@@ -49,6 +55,7 @@ _DOES_NOT_FIT = frozenset(
         errno.EACCES,
     )
 )
+_UNABLE = (errno.EOPNOTSUPP,)  # of an RDMA device whose driver has no code for a move
 _MAC_BYTES_WITH_COLONS = 17
 
 
@@ -90,6 +97,18 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
                 here.attach_xdp(ifindex, mode, after)
         case RemoveTcx(_, attach, program):
             here.detach_tcx(ifindex, attach, program)
+        case MoveRdma(_, number, name):
+            here.move_rdma(number, name, target)
+        case NameRdma(_, number, before, after):
+            here.rename_rdma(number, before, after)
+        case AddRdma(_, link, name, soft):
+            here.add_rdma(link, name, soft)
+        case RemoveWlan(_, name):
+            here.remove_wlan(name)
+        case SetWlanType(_, _, after):
+            here.set_wlan_type(ifindex, after)
+        case NamePhy(_, number, before, after):
+            here.rename_phy(number, before, after)
 
 
 class Runner:
@@ -142,6 +161,10 @@ class Runner:
 
             offered = self._host.tunables(link.name)
             faults += tuning.faults(request.ethtool, offered, link.name, request.where)
+        if request.rdma:
+            from cni_netdev.core import rdma  # of few links
+
+            faults += rdma.faults(lent)
         return faults
 
     def _left_behind(self, lent: Lent, others: frozenset[str]) -> frozenset[str]:
@@ -176,6 +199,8 @@ class Runner:
             try:
                 perform(step, here, target, ifindex)
             except KernelRefused as error:
+                if isinstance(step, MoveRdma) and not step.needed and error.errno in _UNABLE:
+                    continue
                 if isinstance(step, Move) and error.errno == errno.ENODEV:
                     self._refuse_if_taken(position, lent)
                 raise _explained(error, lent) from error

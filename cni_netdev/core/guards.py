@@ -28,6 +28,9 @@ def always_refused(link: Link) -> str:
     """Why the link can never go; empty when it can."""
     if link.loopback:
         return "it is the loopback link, which cannot move"
+    if link.phy:
+        mates = _first(link.phy.mates)
+        return f"{link.phy.name}, the phy that it moves with, has more links: {mates}" * bool(mates)
     if link.immutable or link.kind in _TIED:
         kind = f" of kind {link.kind}" if link.kind else ""
         return f"the kernel ties a link{kind} to its namespace"

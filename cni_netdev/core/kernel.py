@@ -11,7 +11,7 @@ import errno
 from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, contextmanager
-from cni_netdev.core.model import AF_INET, AF_INET6
+from cni_netdev.core.model import AF_INET, AF_INET6, Phy
 from cni_netdev.core.netlink import (
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -25,7 +25,7 @@ from cni_netdev.core.netlink import (
 from cni_netdev.core.sysfs import SysView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from cni_netdev.core.model import (
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
         LinkSettings,
         Neighbour,
         Qdisc,
+        Rdma,
         Route,
         Rule,
     )
+    from cni_netdev.core.nl80211 import Nl80211
+    from cni_netdev.core.nldev import Nldev
     from cni_netdev.core.ports import Netns, Occupancy
     from cni_netdev.core.tuning import Pairs, Tunable
 
@@ -143,11 +146,33 @@ class SystemNetns:
         if seen is None or seen[1] != told.ifindex:
             return None
         identity = told._replace(inode=seen[0], bus=self._sysfs.bus(name))
+        # Hardware only, so that the other links are not looked at for it.
+        phy = self._phy(name, told.ifindex) if identity.bus and link.kind is None else None
         return link._replace(
+            phy=phy,
             identity=identity,
             driver=self._sysfs.driver(name),
             uppers=self._sysfs.uppers(name),
         )
+
+    def _phy(self, name: str, ifindex: int) -> Phy | None:
+        found = self._sysfs.phy(name)
+        if found is None:
+            return None
+        number, called, mates = found
+        with self._nl80211() as nl80211:
+            return Phy(number, called, nl80211.type_of(ifindex), mates)
+
+    @contextmanager
+    def _nl80211(self) -> Iterator[Nl80211]:
+        from cni_netdev.core.nl80211 import Nl80211
+
+        with self._inside():
+            nl80211 = Nl80211()
+        try:
+            yield nl80211
+        finally:
+            nl80211.close()
 
     def find(self, identity: Identity) -> Link | None:
         link = self.link(ifindex=identity.ifindex)
@@ -300,6 +325,30 @@ class SystemNetns:
         with self._inside():
             return tuner.tunables(name)
 
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        candidates = self._sysfs.rdma(link.name)
+        if not candidates:
+            return ()
+        with self._nldev() as nldev:
+            return nldev.over(link.identity.ifindex, dict(candidates))
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        if not self._sysfs.rdma_devices():
+            return None
+        with self._nldev() as nldev:
+            return nldev.find(device)
+
+    @contextmanager
+    def _nldev(self) -> Iterator[Nldev]:
+        from cni_netdev.core.nldev import Nldev
+
+        with self._inside():
+            nldev = Nldev()
+        try:
+            yield nldev
+        finally:
+            nldev.close()
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         from cni_netdev.core import bpf
 
@@ -323,8 +372,35 @@ class SystemNetns:
     # --- changing ----------------------------------------------------------------------------
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
+        link = self.link(ifindex=ifindex) if self._sysfs.phy(before.name) else None
+        if link and link.phy:
+            self._move_phy(link, link.phy.number, target, after)
+            return
         message = rtnl.link_move(ifindex, _descriptor(target), before, after)
         self._send(f"move link {before.name} as {after.name}", message, RTM_NEWLINK)
+
+    def _move_phy(self, link: Link, phy: int, target: Netns, after: LinkSettings) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.move(phy, _descriptor(target))
+        arrived = target.find(link.identity)
+        if arrived is None:
+            raise KernelRefused(f"find link {link.name}, whose phy was moved", errno.ENODEV)
+        if arrived.settings != after:
+            target.change(arrived.identity.ifindex, arrived.settings, after)
+
+    def remove_wlan(self, name: str) -> None:
+        link = self.link(name=name)
+        if link is not None:
+            with self._nl80211() as nl80211:
+                nl80211.remove(link.identity.ifindex)
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.set_type(ifindex, type_)
+
+    def rename_phy(self, number: int, before: str, after: str) -> None:
+        with self._nl80211() as nl80211:
+            nl80211.rename(number, before, after)
 
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         message = rtnl.link_settings(ifindex, before, after)
@@ -415,6 +491,18 @@ class SystemNetns:
         with self._inside():
             tuner.tune(name, wanted)
 
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        with self._nldev() as nldev:
+            nldev.move(number, name, _descriptor(target))
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None:
+        with self._nldev() as nldev:
+            nldev.rename(number, before, after)
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        with self._nldev() as nldev:
+            nldev.add(link, name, soft)
+
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf
 
@@ -494,10 +582,12 @@ class SystemKernel:
     def await_hardware(self, identity: Identity) -> Link | None:
         import time
 
+        from cni_netdev.core.values import is_pci
+
         deadline = time.monotonic() + _DEAD_NAMESPACE_SECONDS
         while (link := self.host.find(identity)) is None and time.monotonic() < deadline:
-            if identity.bus and not self.host.has_bus(identity.bus):
-                return None  # unplugged
+            if is_pci(identity.bus or "") and not self.host.has_bus(identity.bus or ""):
+                return None  # unplugged; what is not on PCI need not be on any bus
             time.sleep(_LOOK_AGAIN_SECONDS)
         return link
 
@@ -506,14 +596,19 @@ class SystemKernel:
         from cni_netdev.core import hidden, processes
 
         found = hidden.namespaces() if thorough else processes.namespaces(mounted=True)
-        for handle in found:
-            with ExitStack() as otherwise:
-                candidate = SystemNetns(handle, own=False)
-                otherwise.callback(candidate.close)
-                if candidate.holds(identity):
-                    otherwise.pop_all()
-                    return candidate
-        return None
+        return _first(found, lambda candidate: candidate.holds(identity))
+
+    @_refusing(_SCAN)
+    def rdma_holder(self, device: Rdma) -> SystemNetns | None:
+        import time
+
+        from cni_netdev.core import hidden
+
+        found = _first(hidden.namespaces(), lambda each: each.find_rdma(device) is not None)
+        deadline = time.monotonic() + _DEAD_NAMESPACE_SECONDS
+        while found is None and self.host.find_rdma(device) is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        return found
 
     @_refusing(_SCAN)
     def hunt(self, link: Link) -> tuple[str, ...]:
@@ -533,6 +628,20 @@ class SystemKernel:
         if self._host is not None:
             self._host.close()
             self._host = None
+
+
+def _first(
+    handles: Iterator[netns.Handle], wanted: Callable[[SystemNetns], bool]
+) -> SystemNetns | None:
+    """The first of these namespaces that is wanted; the receiver closes it."""
+    for handle in handles:
+        with ExitStack() as otherwise:
+            candidate = SystemNetns(handle, own=False)
+            otherwise.callback(candidate.close)
+            if wanted(candidate):
+                otherwise.pop_all()
+                return candidate
+    return None
 
 
 def _descriptor(namespace: Netns) -> int:

@@ -6,7 +6,7 @@ from cni_netdev.core.errors import NetdevError, NetnsError
 from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Lent, Link, Record
+    from cni_netdev.core.model import Lent, Link, Rdma, Record
     from cni_netdev.core.ports import Journal, Kernel, Netns
 
 _LOOKS_AGAIN = 5
@@ -54,6 +54,20 @@ class Locator:
         if found is None:
             self._refuse_to_call_it_lost(lent)
         return found
+
+    def bring_rdma(self, device: Rdma) -> bool:
+        """The RDMA device to the host, from wherever it is; False when it is nowhere."""
+        if self._host.find_rdma(device):
+            return True
+        sandbox = self.nearby()
+        if sandbox is None or sandbox.find_rdma(device) is None:
+            sandbox = self._kernel.rdma_holder(device)
+            if sandbox is not None:
+                self._opened.append(sandbox)
+        seen = sandbox.find_rdma(device) if sandbox else None
+        if sandbox and seen:
+            sandbox.move_rdma(seen.number, seen.name, self._host)
+        return self._host.find_rdma(device) is not None
 
     def _looked_again(self, lent: Lent) -> tuple[Netns, Link] | None:
         """For a pod that moves it to and fro all the time: always to where we have just looked."""

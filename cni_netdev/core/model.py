@@ -96,6 +96,7 @@ class DeviceRequest(NamedTuple):
     addresses: CIDR, in the order given (``address`` first).
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
     ethtool: ((``features.tso``, ``off``), ...); see tuning.
+    rdma: True: its RDMA device must be of use in the pod; None: goes along if it can; see rdma.
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -108,6 +109,7 @@ class DeviceRequest(NamedTuple):
     up: bool = True
     keep_addresses: bool = False
     extras: Extras | None = None
+    rdma: bool | None = None
     source: Source = "config"
     where: str = ""
     ethtool: tuple[tuple[str, str], ...] = ()
@@ -212,6 +214,39 @@ class Qdisc(NamedTuple):
     options: str
 
 
+class Rdma(NamedTuple):
+    """An RDMA device over a link (rdma/rdma_netlink.h).
+
+    number: the kernel's for it in all namespaces.  guid: of the node; 0 is none.
+    soft: what made it in software over the link (``rxe``); "" for hardware's, which stays when the
+    link moves.  shared: every namespace sees it.  alone: it serves no other link.
+    """
+
+    number: int
+    name: str
+    guid: int = 0
+    soft: str = ""
+    shared: bool = False
+    alone: bool = True
+
+    def same_device(self, seen: Rdma) -> bool:
+        """Whether both are one device: by number, or by GUID if its driver was loaded anew."""
+        return self.number == seen.number or bool(self.guid and self.guid == seen.guid)
+
+
+class Phy(NamedTuple):
+    """The radio that a Wi-Fi link is on (linux/nl80211.h), and what the link is there.
+
+    number: the kernel's for it in all namespaces.  type: the link's, NL80211_IFTYPE_*.
+    mates: names of its other links.
+    """
+
+    number: int
+    name: str
+    type: int
+    mates: tuple[str, ...] = ()
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -273,7 +308,7 @@ class Link(NamedTuple):
     xdp: (mode, program id) with mode skb, drv or hw.
     uppers: names of the links on top of it in its own namespace (masters included).
     data: what only its kind has; see kinddata.  opened: a TUN or TAP link looks as if a process
-    has it open; True where that was not asked.
+    has it open; True where that was not asked.  phy: of a Wi-Fi link only.
     """
 
     identity: Identity
@@ -293,6 +328,7 @@ class Link(NamedTuple):
     uppers: tuple[str, ...] = ()
     data: str = ""
     opened: bool = True
+    phy: Phy | None = None
 
     @property
     def name(self) -> str:
@@ -310,6 +346,7 @@ class Snapshot(NamedTuple):
     sysctls: (path below /proc/sys/net with the link's name left out, value), as
     ``("ipv4/conf/rp_filter", "1")``.  tcx: ((attach type, program id), ...).
     forwarding: None when that was not looked at.  ethtool: (what, bytes in hexadecimal); see there.
+    rdma: its RDMA devices.
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
     """
@@ -323,6 +360,7 @@ class Snapshot(NamedTuple):
     qdiscs: tuple[Qdisc, ...] = ()
     forwarding: tuple[Forwarding, ...] | None = None
     ethtool: tuple[tuple[str, str], ...] = ()
+    rdma: tuple[Rdma, ...] = ()
     quiet: bool = False
 
 

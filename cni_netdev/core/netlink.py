@@ -1,4 +1,4 @@
-"""One rtnetlink connection: a request out, its replies in, errno to our errors.
+"""One netlink connection: a request out, its replies in, errno to our errors.
 
 A netlink socket stays bound to the namespace that it was made in (netlink(7)), so a connection is
 opened while the calling thread is inside and is used from outside afterwards.
@@ -18,6 +18,7 @@ from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
 if TYPE_CHECKING:
     from typing import Any
 
+NETLINK_ROUTE, NETLINK_GENERIC, NETLINK_RDMA = 0, 16, 20  # linux/netlink.h
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_ECHO = 0x8
@@ -41,13 +42,13 @@ _DUMP_TRIES = 5
 
 
 class Connection:
-    """A socket to rtnetlink in the calling thread's namespace.  Not for two threads at once."""
+    """A netlink socket in the calling thread's namespace.  Not for two threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             with ExitStack() as on_error:
-                self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+                self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
                 on_error.callback(self._socket.close)
                 for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
                     self._socket.setsockopt(_SOL_NETLINK, option, 1)

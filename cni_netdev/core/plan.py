@@ -97,6 +97,7 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
         if lent.request.ethtool:
             steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
+        steps.extend((position, step) for step in _rdma(lent))
         steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
         if lent.request.extras:
@@ -119,7 +120,20 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
             from cni_netdev.core import outfit
 
             steps.extend((position, step) for step in outfit.after_routes(lent))
+        if lent.home.rdma and lent.request.rdma:
+            from cni_netdev.core import rdma
+
+            steps.extend((position, step) for step in rdma.additions(lent))
     return steps
+
+
+def _rdma(lent: Lent) -> list[Step]:
+    """Before the link: when its driver refuses, nothing else has moved."""
+    if not lent.home.rdma:
+        return []
+    from cni_netdev.core import rdma  # few links have any
+
+    return [*rdma.moves(lent)]
 
 
 def _needs_another_route(route: Route) -> bool:
@@ -202,6 +216,10 @@ def leave_pod(lent: Lent, seen: Link, name: str, taken: frozenset[str]) -> list[
     clashing = [each for each in seen.altnames if each in taken or each == name]
     dropped = dict.fromkeys([*unwanted, *clashing])
     steps: list[Step] = [Altname("pod", each, False) for each in dropped]
+    if seen.phy:
+        from cni_netdev.core import wifi
+
+        steps.extend(wifi.planted(seen.phy, "pod"))
     home = lent.home.link.settings
     arriving = home._replace(name=name, flags=home.flags & ~IFF_UP, token=seen.settings.token)
     out = Move("host", arriving, seen.settings)
@@ -220,11 +238,17 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps: list[Step] = []
     wanted = link.settings._replace(name=name)
     present, there = seen.settings, now.addresses
-    if present.up and (present.name, present.mac) != (wanted.name, wanted.mac):
+    retyped = link.phy is not None and seen.phy is not None and link.phy.type != seen.phy.type
+    readdressed = (present.name, present.mac) != (wanted.name, wanted.mac)
+    if present.up and (readdressed or retyped):
         steps.append(Change("host", present, _down(present)))
         present = _down(present)
         # Going down flushes IPv4 routes and IPv6 addresses: all is added again where it is missing.
         now = now._replace(addresses=(), routes=(), neighbours=())
+    if link.phy and seen.phy:
+        from cni_netdev.core import wifi  # not of every link
+
+        steps.extend(wifi.settle(link.phy, seen.phy))
     if present.name != wanted.name:
         # The kernel would give the IPv4 labels numbers; secondary ones go before their primary.
         ours = {_place_of(each) for each in home.addresses}
@@ -253,6 +277,10 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
         steps.append(Master("host", seen.master, link.master))
     steps.extend(Altname("host", each, True) for each in link.altnames if each not in seen.altnames)
     steps.extend(_contents(home, now, name))
+    if home.rdma:
+        from cni_netdev.core import rdma
+
+        steps.extend(rdma.settle(home.rdma, now.rdma, name))
     return steps
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LinkSettings,
         Neighbour,
         Qdisc,
+        Rdma,
         Record,
         Route,
         Rule,
@@ -124,6 +125,12 @@ class Netns(Protocol):
     def tunables(self, name: str) -> tuple[Tunable, ...]:
         """What ethtool could set of it, by name; see tuning."""
 
+    def rdma(self, link: Link) -> tuple[Rdma, ...]:
+        """The RDMA devices over the link that this namespace sees."""
+
+    def find_rdma(self, device: Rdma) -> Rdma | None:
+        """That RDMA device if this namespace sees it, whatever it is called by now."""
+
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
 
@@ -133,7 +140,10 @@ class Netns(Protocol):
     def set_qdisc(self, ifindex: int, discipline: Qdisc, *, present: bool) -> None: ...
 
     def move(self, ifindex: int, target: Netns, before: LinkSettings, after: LinkSettings) -> None:
-        """One message: into ``target``, with what differs.  It may have moved even on error."""
+        """One message: into ``target``, with what differs.  It may have moved even on error.
+
+        A Wi-Fi link moves with its phy and all that is on it, and is set afterwards.
+        """
 
     def change(self, ifindex: int, before: LinkSettings, after: LinkSettings) -> None:
         """One message with what differs."""
@@ -164,6 +174,22 @@ class Netns(Protocol):
 
     def tune(self, name: str, wanted: Pairs) -> None:
         """Also refuses what the driver did not do; see tuning."""
+
+    def remove_wlan(self, name: str) -> None:
+        """A Wi-Fi link of its phy; nothing happens when it is not there."""
+
+    def set_wlan_type(self, ifindex: int, type_: int) -> None:
+        """Of a Wi-Fi link that is down."""
+
+    def rename_phy(self, number: int, before: str, after: str) -> None: ...
+
+    def move_rdma(self, number: int, name: str, target: Netns) -> None:
+        """Refused with EOPNOTSUPP in shared mode, and where its driver cannot."""
+
+    def rename_rdma(self, number: int, before: str, after: str) -> None: ...
+
+    def add_rdma(self, link: str, name: str, soft: str) -> None:
+        """An RDMA device in software over the link of this name; the next move ends it."""
 
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 
@@ -204,6 +230,12 @@ class Kernel(Protocol):
         """Whichever namespace that can be found has the link (scans /proc): the last resort.
 
         thorough: those too that only a descriptor or socket keeps.
+        """
+
+    def rdma_holder(self, device: Rdma) -> Netns | None:
+        """Whichever namespace sees the RDMA device; None when that is the host, or none.
+
+        Scans /proc, and waits a moment: the kernel returns it from a dead namespace.
         """
 
     def hunt(self, link: Link) -> tuple[str, ...]:

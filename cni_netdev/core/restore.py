@@ -134,6 +134,8 @@ class _Homecoming:
         try:
             fetched = [(lent, self._fetched(lent)) for lent in reversed(devices)]
             self._take_rules_back([lent for lent in devices if lent.request.extras])
+            for lent in devices:
+                self._fetch_rdma(lent)
         finally:
             self._locator.close()
         home = [(lent, link) for lent, link in fetched if link is not None]
@@ -167,6 +169,19 @@ class _Homecoming:
                 self._notes.extend(take_rules_back(sandbox, devices))
         except NetdevError as error:
             self._notes.append(f"rules may be left in the pod's namespace: {error.message}")
+
+    def _fetch_rdma(self, lent: Lent) -> None:
+        """The hardware's RDMA devices, which may be elsewhere than their link."""
+        for device in lent.home.rdma:
+            if device.soft:
+                continue
+            what = f"RDMA device {device.name} of {lent.home.link.name}"
+            try:
+                if not self._locator.bring_rdma(device):
+                    self._notes.append(f"{what} is lost: no namespace that is seen here has it")
+            except NetdevError as error:
+                self._away.append(lent)
+                self._notes.append(f"{what} is still away: {error.message}")
 
     def _fetched(self, lent: Lent) -> Link | None:
         """The link on the host; None when it is lost or still away."""

@@ -193,6 +193,7 @@ def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
         neighbours=host.neighbours(ifindex) if home.neighbours else (),
         sysctls=host.sysctls(link.name),
         ethtool=host.ethtool(link.name) if home.ethtool else (),
+        rdma=host.rdma(link) if home.rdma else (),
         tcx=host.tcx(ifindex),
         qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
         forwarding=_table(host, home, ifindex),

@@ -36,6 +36,7 @@ def take(host: Netns, link: Link, *, quiet: bool | None = None) -> Snapshot:
             forwarding=host.forwarding(ifindex),
             sysctls=host.sysctls(link.name),
             ethtool=host.ethtool(link.name),
+            rdma=host.rdma(link),
             neighbours=host.neighbours(ifindex),
             routes=host.routes(ifindex),
             addresses=host.addresses(ifindex),

@@ -185,6 +185,63 @@ class RemoveTcx(NamedTuple):
     program: int
 
 
+class RemoveWlan(NamedTuple):
+    """Take away a Wi-Fi link that a pod made; has no inverse and needs none."""
+
+    place: Place
+    name: str
+
+
+class SetWlanType(NamedTuple):
+    place: Place
+    before: int
+    after: int
+
+    def inverse(self) -> SetWlanType:
+        return self._replace(before=self.after, after=self.before)
+
+
+class NamePhy(NamedTuple):
+    place: Place
+    number: int
+    before: str
+    after: str
+
+    def inverse(self) -> NamePhy:
+        return self._replace(before=self.after, after=self.before)
+
+
+class MoveRdma(NamedTuple):
+    """An RDMA device into the other namespace.  needed: else it may be refused by its driver."""
+
+    place: Place
+    number: int
+    name: str
+    needed: bool = True
+
+    def inverse(self) -> MoveRdma:
+        return self._replace(place="pod" if self.place == "host" else "host")
+
+
+class NameRdma(NamedTuple):
+    place: Place
+    number: int
+    before: str
+    after: str
+
+    def inverse(self) -> NameRdma:
+        return self._replace(before=self.after, after=self.before)
+
+
+class AddRdma(NamedTuple):
+    """An RDMA device in software over the link called ``link``; it ends when that moves."""
+
+    place: Place
+    link: str
+    name: str
+    soft: str
+
+
 Step = (
     Move
     | Change
@@ -202,4 +259,10 @@ Step = (
     | Tune
     | Xdp
     | RemoveTcx
+    | MoveRdma
+    | NameRdma
+    | AddRdma
+    | RemoveWlan
+    | SetWlanType
+    | NamePhy
 )

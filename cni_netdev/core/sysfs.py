@@ -89,6 +89,32 @@ class SysView(NamedTuple):
     def driver(self, name: str) -> str | None:
         return self._basename(f"class/net/{name}/device/driver")
 
+    def phy(self, name: str) -> tuple[int, str, tuple[str, ...]] | None:
+        """(number, name, its other links) of the phy of a Wi-Fi link; None for any other link."""
+        number = self._text(f"class/net/{name}/phy80211/index")
+        if not number:
+            return None
+        mates = (
+            each
+            for each in self._list(f"class/net/{name}/device/net")
+            if each != name and self._text(f"class/net/{each}/phy80211/index") == number
+        )
+        return int(number), self._text(f"class/net/{name}/phy80211/name"), tuple(mates)
+
+    def rdma_devices(self) -> list[str]:
+        """The names of all that the namespace sees; the cheapest look."""
+        return self._list("class/infiniband")
+
+    def rdma(self, name: str) -> tuple[tuple[str, bool], ...]:
+        """(name, made in software) of the RDMA devices that may be over the link."""
+        every = self.rdma_devices()
+        if not every:
+            return ()
+        hardware = self._list(f"class/net/{name}/device/infiniband")
+        virtual = "/devices/virtual/"
+        soft = [each for each in every if virtual in (self._link(f"class/infiniband/{each}") or "")]
+        return (*((each, False) for each in hardware), *((each, True) for each in soft))
+
     def has_bus(self, address: str) -> bool:
         return any(self._link(f"bus/{kind}/devices/{address}") for kind in self._list("bus"))
 
@@ -151,6 +177,16 @@ class SysView(NamedTuple):
         with _absence(path):
             return os.readlink(path, dir_fd=self.root)
         return None
+
+    def _text(self, path: str) -> str:
+        """Of a small file, without the end of its line; empty when there is none."""
+        with _absence(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.root)
+            try:
+                return os.read(fd, 256).decode(errors="surrogateescape").rstrip("\n")
+            finally:
+                os.close(fd)
+        return ""
 
     def _basename(self, path: str) -> str | None:
         target = self._link(path)

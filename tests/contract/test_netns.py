@@ -10,7 +10,7 @@ import pytest
 
 from cni_netdev.core.errors import KernelRefused, NetnsError
 from cni_netdev.core.kernel import SystemKernel
-from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Route, Rule
+from cni_netdev.core.model import IFF_UP, Address, Forwarding, Link, Neighbour, Rdma, Route, Rule
 from cni_netdev.core.tuning import unmet
 from tests.fakes import FakeKernel, World
 
@@ -415,3 +415,10 @@ def test_what_the_driver_does_not_do_is_refused(stage: Stage) -> None:
     wanted = ((fixed.key, "off" if fixed.value == "on" else "on"),)
     assert refusal(lambda: stage.host.tune("nic1", wanted)) == errno.EOPNOTSUPP
     assert refusal(lambda: stage.host.tune("none", wanted)) == errno.ENODEV
+
+
+def test_a_link_without_rdma_has_none(stage: Stage) -> None:
+    """What there is with some: tests/vm/test_rdma.py and tests/unit/test_rdma.py."""
+    assert stage.host.rdma(stage.add("nic1")) == ()
+    assert stage.host.find_rdma(Rdma(1, "mlx5_0")) is None
+    assert stage.kernel.rdma_holder(Rdma(1, "mlx5_0")) is None

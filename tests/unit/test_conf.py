@@ -44,6 +44,7 @@ KINDS = {
     "30-hardware.conflist": "conflist",
     "policy.yaml": "policy",
     "pod.yaml": "pod manifest",
+    "rdma-pod.yaml": "pod manifest",
     "sample-pod.yaml": "pod manifest",
     "tuned-pod.yaml": "pod manifest",
 }

@@ -54,6 +54,7 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "keep_addresses": request.keep_addresses,
         **written_extras(request.extras or Extras()),
         "ethtool": _sections(request.ethtool),
+        "rdma": request.rdma,
     }
     return {key: value for key, value in written.items() if value is not None}
 

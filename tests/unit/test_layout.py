@@ -115,6 +115,8 @@ def test_the_engines_logic_is_free_of_input_and_output() -> None:
         "pinning",
         "plan",
         "guards",
+        "rdma",
+        "wifi",
         "recover",
         "restore",
         "execute",

@@ -13,7 +13,7 @@ from tests.nri_runtime import GoRuntime, pod
 from tests.vm import cni
 from tests.vm.cards import card
 from tests.vm.limits import PATIENT
-from tests.vm.test_kinds import configure
+from tests.vm.test_kinds import TAMPER, configure
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -93,6 +93,31 @@ def test_it_comes_home_when_its_namespace_is_gone(guest: Host, driver: str, sele
     inside.delete()
     assert guest.netdevctl("recover").code == 0
     see_that_it_is_as_it_was(guest, link, before)
+
+
+@pytest.mark.parametrize("driver", ["e1000e", "virtio_net"])
+def test_it_comes_home_from_a_living_namespace(guest: Host, driver: str) -> None:
+    link = card(driver)
+    before = prepared(link)
+    inside = guest.pod()
+    cni.add(inside, {"pci_address": link.bus, "new_name": "net1", "mtu": 1300}).ok()
+    configure([each for each in TAMPER if "nic1alt" not in each], inside.name)
+    cni.delete(inside).ok()
+    see_that_it_is_as_it_was(guest, link, before)
+
+
+def test_it_comes_home_from_under_the_name_that_the_kernel_gave_it(guest: Host) -> None:
+    """dev<ifindex>, when its namespace dies and its name in there is another link's on the host."""
+    link = card("e1000e")
+    before = prepared(link)
+    inside = guest.pod()
+    cni.add(inside, {"pci_address": link.bus, "new_name": "fast0"}).ok()
+    guest.ip("link add fast0 type dummy")
+    inside.delete()
+    until(lambda: any(name.startswith("dev") for name in guest.names()), guest.names)
+    assert guest.netdevctl("recover").code == 0
+    see_that_it_is_as_it_was(guest, link, before)
+    assert "fast0" in guest.names()
 
 
 @pytest.mark.usefixtures("vfs")

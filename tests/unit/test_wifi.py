@@ -1,0 +1,118 @@
+"""A Wi-Fi link: it goes with its phy, alone, and comes home without what a pod put on that."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+
+import pytest
+
+from cni_netdev.core.errors import NetdevError, PolicyRefused
+from cni_netdev.core.guards import always_refused
+from cni_netdev.core.model import Phy
+from tests.fakes import FakeLink, Killed
+from tests.workbench import FULL, OWNER, PATH, Bench, new_bench
+
+STATION, MONITOR = 2, 6
+
+
+def radio(bench: Bench) -> FakeLink:
+    """The first link is one of a phy, tied to its namespace as the kernel says."""
+    phy = Phy(0, "phy0", STATION)
+    bench.first.link = bench.first.link._replace(kind=None, immutable=True, phy=phy)
+    return bench.first
+
+
+def mate(bench: Bench, name: str, path: str = "") -> FakeLink:
+    cookie = bench.world.paths[path] if path else bench.world.host
+    made = bench.world.add_link(name, kind=None, namespace=cookie)
+    made.link = made.link._replace(phy=Phy(0, "phy0", MONITOR))
+    return made
+
+
+def names(bench: Bench, path: str = "") -> list[str]:
+    cookie = bench.world.paths[path] if path else bench.world.host
+    return sorted(each.link.name for each in bench.world.namespaces[cookie].values())
+
+
+def test_it_goes_and_comes_home_with_all_that_it_was(bench: Bench) -> None:
+    radio(bench)
+    before = bench.at_home()
+    bench.attach(FULL)
+    assert names(bench, PATH) == ["net1"]
+    bench.engine.detach(OWNER.key)
+    assert bench.at_home() == before
+    bench.nothing_left()
+
+
+def test_a_phy_with_further_links_stays(bench: Bench) -> None:
+    radio(bench)
+    mate(bench, "mon0")
+    events = len(bench.world.events)
+    with pytest.raises(
+        PolicyRefused, match="phy0, the phy that it moves with, has more links: mon"
+    ):
+        bench.attach(FULL)
+    assert len(bench.world.events) == events
+
+
+def test_that_it_is_tied_to_its_namespace_is_no_reason(bench: Bench) -> None:
+    assert always_refused(radio(bench).link) == ""
+
+
+@pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])
+def test_what_a_pod_did_is_undone(bench: Bench, end: str) -> None:
+    fake = radio(bench)
+    before = bench.at_home()
+    bench.attach(FULL)
+    mate(bench, "mon0", PATH)
+    fake.link = fake.link._replace(phy=Phy(0, "mine", MONITOR))
+    if end != "returned":
+        bench.world.remove_path(PATH)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.notes == ()
+    assert bench.at_home() == before
+    assert "mon0" not in names(bench)
+    bench.nothing_left()
+
+
+def events_of_a_round() -> int:
+    bench = new_bench()
+    radio(bench)
+    a_round(bench)
+    return len(bench.world.events)
+
+
+def a_round(bench: Bench) -> None:
+    bench.attach(FULL)
+    mate(bench, "mon0", PATH)
+    bench.first.link = bench.first.link._replace(phy=Phy(0, "mine", MONITOR))
+    bench.engine.detach(OWNER.key)
+
+
+def test_killed_anywhere_a_further_detach_brings_it_home() -> None:
+    for number in range(1, events_of_a_round() + 1):
+        bench = new_bench()
+        radio(bench)
+        before = bench.at_home()
+        bench.world.kill_at(number)
+        with pytest.raises(Killed):
+            a_round(bench)
+        bench.journal.locks.clear()
+        bench.engine.detach(OWNER.key)
+        assert bench.at_home() == before, number
+        bench.nothing_left()
+
+
+def test_refused_anywhere_all_is_undone_or_retried() -> None:
+    for number in range(1, events_of_a_round() + 1):
+        bench = new_bench()
+        radio(bench)
+        before = bench.at_home()
+        bench.world.fail_at(number, errno.EBUSY)
+        with suppress(NetdevError):
+            a_round(bench)
+        bench.engine.detach(OWNER.key)
+        assert bench.at_home() == before, number
+        bench.nothing_left()
