@@ -41,6 +41,7 @@ EXTRA_KEYS = (
     "altnames",
     "neighbors",
     "rules",
+    "sysctls",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

@@ -24,6 +24,7 @@ _NEIGHBOUR_KEYS = ("address", "mac")
 _RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
 _RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
 _FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
+_LONGEST_SYSCTL = 64
 TXQLEN = (0, 65535)  # a queue has room for as many pointers, in each of its bands
 # Beside the headers that the kernel makes room for, and its GSO_MAX_SIZE and GRO_MAX_SIZE.
 SIZE = (512, 8 * 65535)
@@ -43,6 +44,7 @@ def parse_extras(device: Object) -> Extras | None:
         sizes=tuple((name, size) for name, size in sizes if size is not None),
         neighbours=_neighbours(device),
         rules=_rules(device),
+        sysctls=_sysctls(device),
         altnames=_texts(device, "altnames", MOST_ALTNAMES, values.as_new_altname),
     )
     return extras if extras != Extras() else None
@@ -117,6 +119,27 @@ def _family(given: Object, networks: list[str]) -> int:
     elif given.readable and not (families or told or given.has("from") or given.has("to")):
         given.fault(".family", f"is needed without from and to: {' or '.join(_FAMILIES)}")
     return next(iter(families), _FAMILIES.get(told, AF_INET))
+
+
+def _sysctls(device: Object) -> tuple[tuple[str, str], ...]:
+    if not device.has("sysctls"):
+        return ()
+    from cni_netdev.core.tunables import TUNABLES
+
+    given, found = device.nested("sysctls"), []
+    for name in given.names:
+        if name not in TUNABLES:
+            given.fault(f".{values.shown(name)[1:-1]}", _not_tunable(name, tuple(TUNABLES)))
+        elif given.has(name):
+            key, limits = TUNABLES[name]
+            found.append((key, str(given.take(name, values.between(*limits)))))
+    return tuple(sorted(found))
+
+
+def _not_tunable(name: str, known: tuple[str, ...]) -> str:
+    close = values.nearest(name, known) if len(name) < _LONGEST_SYSCTL else ""
+    hint = close if "did you mean" in close else ", which the README lists"
+    return f"is no sysctl of a link that may be asked for{hint}"
 
 
 def _texts(

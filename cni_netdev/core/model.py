@@ -79,7 +79,7 @@ class Extras(NamedTuple):
     """What few requests ask for besides; see extras and outfit.
 
     txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
-    neighbours: permanent ones.
+    neighbours: permanent ones.  sysctls: as in a Snapshot.
     """
 
     txqlen: int | None = None
@@ -87,6 +87,7 @@ class Extras(NamedTuple):
     altnames: tuple[str, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     rules: tuple[Rule, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
 
 
 class DeviceRequest(NamedTuple):

@@ -8,17 +8,22 @@ from __future__ import annotations
 from cni_netdev.core.errors import Fault, KernelRefused
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.model import THIS_LINK
-from cni_netdev.core.steps import Altname, SetNeighbour, SetRule
+from cni_netdev.core.model import IFF_UP, THIS_LINK
+from cni_netdev.core.steps import Altname, Change, SetNeighbour, SetRule, Sysctl
+from cni_netdev.core.tunables import is_as_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Literal
 
     from cni_netdev.core.model import Extras, Lent, Link, LinkSettings, Rule
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
+    Stage = Literal["moved", "addressed", "routed"]
+
 _TRIES = 3
+_IPV6_MTU = 1280  # below it the link has no sysctls of IPv6 at home; it may have a larger one here
 _KEYS = {name: key for key, name in SIZES.items()}
 
 
@@ -29,19 +34,30 @@ def dressed(settings: LinkSettings, extras: Extras) -> LinkSettings:
     return settings._replace(txqlen=queue, sizes=tuple(sizes.items()))
 
 
-def before_addresses(lent: Lent) -> list[Step]:
-    """What is set once the link is in the pod."""
-    extras = _of(lent)
-    own = lent.home.link.altnames
-    return [Altname("pod", each, True) for each in extras.altnames if each not in own]
+def arriving(lent: Lent) -> LinkSettings:
+    """Down if a sysctl must be set before it goes up, since IPv6 then begins at once."""
+    up = lent.expected
+    return up._replace(flags=up.flags & ~IFF_UP) if _of(lent).sysctls else up
 
 
-def after_routes(lent: Lent) -> list[Step]:
-    """What is set at the end."""
-    return [
-        *(SetRule("pod", each, True) for each in rules_of(lent)),
-        *(SetNeighbour("pod", each, True) for each in _of(lent).neighbours),
-    ]
+def steps(lent: Lent, stage: Stage) -> list[Step]:
+    """moved: all links are in the pod.  addressed, routed: they have their addresses, routes."""
+    extras, name = _of(lent), lent.expected.name
+    match stage:
+        case "moved":
+            new = [each for each in extras.altnames if each not in lent.home.link.altnames]
+            return [
+                *(Altname("pod", each, True) for each in new),
+                *(Sysctl(name, key, "", value) for key, value in extras.sysctls),
+            ]
+        case "addressed":
+            before = arriving(lent)
+            return [Change("pod", before, lent.expected)] if before != lent.expected else []
+        case "routed":
+            return [
+                *(SetRule("pod", each, True) for each in rules_of(lent)),
+                *(SetNeighbour("pod", each, True) for each in extras.neighbours),
+            ]
 
 
 def rules_of(lent: Lent) -> tuple[Rule, ...]:
@@ -94,16 +110,22 @@ def _covers(one: Rule, other: Rule) -> bool:
 def faults(lent: Lent, pod: Netns) -> list[Fault]:
     """What cannot be, seen before anything moves."""
     extras, where = _of(lent), lent.request.where
-    known = dict(lent.home.link.settings.sizes)
+    sizes = dict(lent.home.link.settings.sizes)
     found = [
         Fault(f"{where}.{_KEYS[name]}", "is not known to this kernel")
         for name, _ in extras.sizes
-        if name not in known
+        if name not in sizes
     ]
     found += [
         Fault(f"{where}.altnames", f"{each!r} is the name or altname of another link in the pod")
         for each in extras.altnames
         if pod.link(name=each) is not None
+    ]
+    known = dict(lent.home.sysctls)
+    found += [
+        Fault(f"{where}.sysctls", f"this kernel has no {key} for {lent.home.link.name}")
+        for key, _ in extras.sysctls
+        if key not in known and (lent.home.link.settings.mtu >= _IPV6_MTU or "ipv6" not in key)
     ]
     there = pod.rules() if extras.rules else ()
     found += [
@@ -134,6 +156,13 @@ def differences(lent: Lent, link: Link, pod: Netns) -> list[str]:
             f"{name} has lost neighbor {each.address} with {each.mac}"
             for each in extras.neighbours
             if there.get(each.address) != each.mac
+        ]
+    if extras.sysctls:
+        values = dict(pod.sysctls(link.name))
+        found += [
+            f"{name} has {key} {values.get(key)} instead of {value}"
+            for key, value in extras.sysctls
+            if not is_as_set(key, value, values.get(key))
         ]
     if extras.rules:
         rules = pod.rules()

@@ -44,6 +44,7 @@ from cni_netdev.core.steps import (
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
+    from cni_netdev.core.outfit import Stage
     from cni_netdev.core.steps import Place, Step
 
 RT_SCOPE_LINK = 253
@@ -94,16 +95,13 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
-        steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
-    for position, lent in enumerate(devices):
-        if lent.request.extras:
-            from cni_netdev.core import outfit
-
-            steps.extend((position, step) for step in outfit.before_addresses(lent))
+        steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
+    steps.extend(_besides(devices, "moved"))
     for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
+    steps.extend(_besides(devices, "addressed"))
     placed = [
         (position, step)
         for position, lent in enumerate(devices)
@@ -111,11 +109,26 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
+    steps.extend(_besides(devices, "routed"))
+    return steps
+
+
+def _arriving(lent: Lent) -> LinkSettings:
+    if not lent.request.extras:
+        return lent.expected
+    from cni_netdev.core import outfit
+
+    return outfit.arriving(lent)
+
+
+def _besides(devices: tuple[Lent, ...], stage: Stage) -> list[tuple[int, Step]]:
+    """What few requests ask for, as far as its turn has come."""
+    steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         if lent.request.extras:
             from cni_netdev.core import outfit
 
-            steps.extend((position, step) for step in outfit.after_routes(lent))
+            steps.extend((position, step) for step in outfit.steps(lent, stage))
     return steps
 
 

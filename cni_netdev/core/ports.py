@@ -115,7 +115,7 @@ class Netns(Protocol):
         """The ifindexes of the links that have this address."""
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Its per-link sysctls; see model.Snapshot.  Works on the host's namespace only."""
+        """Its per-link sysctls; see model.Snapshot."""
 
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         """What ethtool sets of it; see model.Snapshot.  Works on the host's namespace only."""

@@ -135,7 +135,7 @@ class SetQdisc(NamedTuple):
 
 
 class Sysctl(NamedTuple):
-    """Of the link on the host, where it is called ``link``."""
+    """Of the link where it is, and is called ``link``."""
 
     link: str
     key: str

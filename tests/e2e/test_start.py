@@ -28,7 +28,7 @@ HEAVY = {
     *("pyroute2", "re", "socket", "subprocess", "tempfile", "threading", "traceback", "typing"),
     *("weakref", "yaml"),
     # Ours, for what these requests do not ask for.
-    *("cni_netdev.core.extras", "cni_netdev.core.outfit"),
+    *("cni_netdev.core.extras", "cni_netdev.core.outfit", "cni_netdev.core.tunables"),
 }
 SCRIPT = """
 import sys

@@ -120,6 +120,7 @@ def test_the_engines_logic_is_free_of_input_and_output() -> None:
         "execute",
         "extras",
         "outfit",
+        "tunables",
         "compare",
         "admission",
         "policy",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NEIGHBOUR = Neighbour(2, "192.168.2.9", "02:00:00:00:00:10", 0x80, 0)
 ASKED = Extras(
+    sysctls=(("ipv4/conf/rp_filter", "1"), ("ipv6/conf/accept_ra", "0")),
     txqlen=5,
     sizes=(("IFLA_GSO_MAX_SIZE", 30000),),
     altnames=("extra", "eth1", "eth1-alt"),
@@ -56,6 +57,7 @@ def test_they_are_set_and_gone_again(sized: Bench) -> None:
     assert dict(link.settings.sizes)["IFLA_GSO_IPV4_MAX_SIZE"] == 65536
     assert set(link.altnames) == {"extra", "eth1", "eth1-alt"}
     assert tuple(sized.first.neighbours) == ASKED.neighbours
+    assert sized.first.sysctls == {"ipv4/conf/rp_filter": "1", "ipv6/conf/accept_ra": "0"}
     assert rules(sized) == [ASKED.rules[0], ASKED.rules[1]._replace(iif="net1")]
     last = sized.world.events[-5:-1]
     assert [each.split()[0] for each in last] == ["rule", "rule", "neighbour", "neighbour"]
@@ -75,6 +77,7 @@ def test_check_notices_each(sized: Bench) -> None:
         altnames=("extra",),
     )
     rules(sized).pop()
+    sized.first.sysctls["ipv6/conf/accept_ra"] = "2"
     sized.first.neighbours = [NEIGHBOUR._replace(mac="02:00:00:00:00:99")]
     assert told(sized) == (
         "net1 has gso_max_size 40000 instead of 30000",
@@ -83,6 +86,7 @@ def test_check_notices_each(sized: Bench) -> None:
         "net1 has lost altname eth1-alt",
         "net1 has lost neighbor 192.168.2.9 with 02:00:00:00:00:10",
         "net1 has lost neighbor fd99::9 with 02:00:00:00:00:11",
+        "net1 has ipv6/conf/accept_ra 2 instead of 0",
         "net1 has lost rule 30000 for table 100",
     )
 
@@ -97,6 +101,7 @@ THERE = Rule(2, 7, 5, src="10.0.0.0/8", dst="10.9.0.0/16")
 REFUSED = [
     (Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 30000),)), r"gro_ipv4_max_size: is not known"),
     (Extras(altnames=("taken",)), r"altnames: 'taken' is the name or altname of another"),
+    (Extras(sysctls=(("ipv4/conf/odd", "1"),)), r"sysctls: this kernel has no ipv4/conf/odd"),
     (Extras(rules=(THERE,)), r"rules\[0\]: is there already"),
     (Extras(rules=(THERE._replace(iif=THIS_LINK),)), r"rules\[0\]: is there already"),
     (Extras(rules=(THERE._replace(dst=None),)), r"rules\[0\]: is there already"),
@@ -197,3 +202,26 @@ def test_a_namespace_that_is_gone_took_its_rules_along(sized: Bench) -> None:
     assert release is not None
     assert (release.notes, release.complete) == ((), True)
     assert sized.at_home() == before
+
+
+def test_sysctls_are_set_before_it_goes_up(sized: Bench) -> None:
+    sized.attach(ALL)
+    order = [each.split()[0] for each in sized.world.events if each.split()[0] != "journal"]
+    assert order[:9] == [
+        "pin",
+        "move",
+        "altname",
+        "altname",
+        "sysctl",
+        "sysctl",
+        "address",
+        "address",
+        "change",
+    ]
+    assert sized.first.link.settings.up
+
+
+def test_a_link_that_is_to_stay_down_does(sized: Bench) -> None:
+    sized.attach(request(up=False, extras=Extras(sysctls=ASKED.sysctls)))
+    assert not sized.first.link.settings.up
+    assert not any(each.startswith("change") for each in sized.world.events)
