@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 
 HOST = "/proc/self/ns/net"
 DEFAULT_ETHTOOL = {"features": "0f", "rings": "10"}
-DEFAULT_SYSCTLS = {"ipv4/conf/rp_filter": "0", "ipv6/conf/accept_ra": "1"}
+DEFAULT_SYSCTLS = {
+    "ipv4/conf/arp_notify": "0",
+    "ipv4/conf/rp_filter": "0",
+    "ipv6/conf/accept_ra": "1",
+    "ipv6/conf/ndisc_notify": "0",
+    "ipv6/conf/optimistic_dad": "0",
+    "ipv6/conf/use_optimistic": "0",
+}
 
 
 class Killed(BaseException):
@@ -59,6 +66,7 @@ class FakeLink:
         self.forwarding: list[Forwarding] = []
         self.on: FakeLink | None = None
         self.made_in = 0
+        self.duplicates: list[str] = []
 
     @property
     def ifindex(self) -> int:
@@ -333,6 +341,11 @@ class FakeNetns:
 
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         return tuple(self._at(ifindex).neighbours)
+
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:  # noqa: ARG002
+        in_time()
+        duplicates = self._at(ifindex).duplicates
+        return tuple(f"{each} is used by another host" for each in duplicates)
 
     def rules(self) -> tuple[Rule, ...]:
         return tuple(self._world.rules.get(self._cookie, ()))

@@ -106,11 +106,15 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @st.composite
 def extras(draw: st.DrawFn) -> Extras | None:
+    dad = draw(st.sampled_from(("", "off", "optimistic", "wait")))
     sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
     asked = Extras(
         txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
         sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
         altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        dad=dad,
+        dad_seconds=draw(st.integers(1, 30)) if dad == "wait" else 0,
+        announce=draw(st.booleans()),
         sysctls=tuple(sorted(draw(sysctls).items())),
         rules=tuple(draw(st.lists(rules(), max_size=3, unique=True))),
         neighbours=tuple(draw(st.lists(neighbours(), max_size=3, unique_by=lambda n: n.address))),

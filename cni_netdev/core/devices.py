@@ -42,6 +42,8 @@ EXTRA_KEYS = (
     "neighbors",
     "rules",
     "sysctls",
+    "dad",
+    "announce",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

@@ -25,6 +25,8 @@ _RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
 _RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
 _FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
 _LONGEST_SYSCTL = 64
+_WAIT = "wait"
+DAD_SECONDS = (1, 30)
 TXQLEN = (0, 65535)  # a queue has room for as many pointers, in each of its bands
 # Beside the headers that the kernel makes room for, and its GSO_MAX_SIZE and GRO_MAX_SIZE.
 SIZE = (512, 8 * 65535)
@@ -39,7 +41,11 @@ SIZES = {
 def parse_extras(device: Object) -> Extras | None:
     """Those of a device; its faults go to the object's.  None when nothing is asked for."""
     sizes = [(name, device.take(key, values.between(*SIZE))) for key, name in SIZES.items()]
+    dad, seconds = _dad(device)
     extras = Extras(
+        dad=dad,
+        dad_seconds=seconds,
+        announce=bool(device.take("announce", values.as_boolean)),
         txqlen=device.take("txqlen", values.between(*TXQLEN)),
         sizes=tuple((name, size) for name, size in sizes if size is not None),
         neighbours=_neighbours(device),
@@ -140,6 +146,28 @@ def _not_tunable(name: str, known: tuple[str, ...]) -> str:
     close = values.nearest(name, known) if len(name) < _LONGEST_SYSCTL else ""
     hint = close if "did you mean" in close else ", which the README lists"
     return f"is no sysctl of a link that may be asked for{hint}"
+
+
+def _dad(device: Object) -> tuple[str, int]:
+    if not device.has("dad"):
+        return "", 0
+    word = device.take("dad", _dad_word)
+    if word != _WAIT:
+        return word or "", 0
+    given = device.nested("dad")
+    given.refuse_unknown(("wait",))
+    seconds = given.take("wait", values.between(*DAD_SECONDS)) or 0
+    if not given.has("wait"):
+        given.fault(".wait", "is needed: for how many seconds at the most")
+    return _WAIT, seconds
+
+
+def _dad_word(value: object) -> str:
+    if isinstance(value, dict):
+        return _WAIT
+    if isinstance(value, str) and value in ("off", "optimistic"):
+        return value
+    raise ValueError(f"{values.shown(value)} is none of off, optimistic, or an object with wait")
 
 
 def _texts(

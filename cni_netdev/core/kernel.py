@@ -25,7 +25,7 @@ from cni_netdev.core.netlink import (
 from cni_netdev.core.sysfs import SysView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from cni_netdev.core.model import (
@@ -205,6 +205,16 @@ class SystemNetns:
             replies = self._list("neighbours", query, RTM_GETNEIGH, ifindex)
             found.extend(rtnl.neighbour_from(reply, ifindex) for reply in replies)
         return _present(found)
+
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:
+        from cni_netdev.core import dad
+
+        with self._inside(), _refusing("listen for addresses"):
+            events = dad.listen()
+        try:
+            return dad.settled(self._rtnl, events, ifindex, seconds, in_time)
+        finally:
+            events.close()
 
     def rules(self) -> tuple[Rule, ...]:
         from cni_netdev.core import rules

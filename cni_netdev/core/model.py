@@ -80,6 +80,8 @@ class Extras(NamedTuple):
 
     txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
     neighbours: permanent ones.  sysctls: as in a Snapshot.
+    dad: ``off``, ``optimistic``, ``wait`` (for so many seconds at the most), or "" for as ever.
+    announce: tell the neighbours of the link's addresses when it goes up.
     """
 
     txqlen: int | None = None
@@ -88,6 +90,9 @@ class Extras(NamedTuple):
     neighbours: tuple[Neighbour, ...] = ()
     rules: tuple[Rule, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    dad: str = ""
+    dad_seconds: int = 0
+    announce: bool = False
 
 
 class DeviceRequest(NamedTuple):

@@ -5,25 +5,30 @@ Pure but for looks through the ports.  Loaded only where a request has some.
 
 from __future__ import annotations
 
-from cni_netdev.core.errors import Fault, KernelRefused
+from cni_netdev.core.errors import CannotApply, Fault, KernelRefused
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.model import IFF_UP, THIS_LINK
+from cni_netdev.core.model import AF_INET6, IFF_UP, THIS_LINK
 from cni_netdev.core.steps import Altname, Change, SetNeighbour, SetRule, Sysctl
 from cni_netdev.core.tunables import is_as_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Literal
 
-    from cni_netdev.core.model import Extras, Lent, Link, LinkSettings, Rule
+    from cni_netdev.core.model import Address, Extras, Lent, Link, LinkSettings, Rule
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
     Stage = Literal["moved", "addressed", "routed"]
 
 _TRIES = 3
-_IPV6_MTU = 1280  # below it the link has no sysctls of IPv6 at home; it may have a larger one here
+_IFA_F_NODAD, _IFA_F_OPTIMISTIC = 0x02, 0x04  # linux/if_addr.h
+_OPTIMISTIC = {"ipv6/conf/optimistic_dad": "1", "ipv6/conf/use_optimistic": "1"}
+# The kernel does it then, at the right moments: when the link goes up, when its MAC changes, when
+# an IPv6 address is known to be nobody else's.
+_ANNOUNCING = {"ipv4/conf/arp_notify": "1", "ipv6/conf/ndisc_notify": "1"}
+_IPV6_MTU = 1280
 _KEYS = {name: key for key, name in SIZES.items()}
 
 
@@ -34,10 +39,39 @@ def dressed(settings: LinkSettings, extras: Extras) -> LinkSettings:
     return settings._replace(txqlen=queue, sizes=tuple(sizes.items()))
 
 
+def flagged(addresses: tuple[Address, ...], extras: Extras) -> tuple[Address, ...]:
+    """With what is asked for of duplicate address detection."""
+    flag = {"off": _IFA_F_NODAD, "optimistic": _IFA_F_OPTIMISTIC}.get(extras.dad, 0)
+    return tuple(
+        each._replace(flags=each.flags | flag)
+        if each.family == AF_INET6 and not each.flags & _IFA_F_NODAD
+        else each
+        for each in addresses
+    )
+
+
+def sysctls_of(lent: Lent) -> tuple[tuple[str, str], ...]:
+    """Those asked for, and those that do what else was asked for."""
+    extras = _of(lent)
+    implied = {
+        **(_OPTIMISTIC if extras.dad == "optimistic" else {}),
+        **(_ANNOUNCING if extras.announce else {}),
+    }
+    of_use = {key: value for key, value in implied.items() if _exists(lent, key)}
+    return tuple({**of_use, **dict(extras.sysctls)}.items())
+
+
+def _exists(lent: Lent, key: str) -> bool:
+    """Whether the link has this sysctl in the pod; a small MTU at home hides IPv6's."""
+    home = lent.home
+    hidden = home.link.settings.mtu < _IPV6_MTU <= lent.expected.mtu and key.startswith("ipv6/")
+    return hidden or key in dict(home.sysctls)
+
+
 def arriving(lent: Lent) -> LinkSettings:
     """Down if a sysctl must be set before it goes up, since IPv6 then begins at once."""
     up = lent.expected
-    return up._replace(flags=up.flags & ~IFF_UP) if _of(lent).sysctls else up
+    return up._replace(flags=up.flags & ~IFF_UP) if sysctls_of(lent) else up
 
 
 def steps(lent: Lent, stage: Stage) -> list[Step]:
@@ -48,7 +82,7 @@ def steps(lent: Lent, stage: Stage) -> list[Step]:
             new = [each for each in extras.altnames if each not in lent.home.link.altnames]
             return [
                 *(Altname("pod", each, True) for each in new),
-                *(Sysctl(name, key, "", value) for key, value in extras.sysctls),
+                *(Sysctl(name, key, "", value) for key, value in sysctls_of(lent)),
             ]
         case "addressed":
             before = arriving(lent)
@@ -58,6 +92,17 @@ def steps(lent: Lent, stage: Stage) -> list[Step]:
                 *(SetRule("pod", each, True) for each in rules_of(lent)),
                 *(SetNeighbour("pod", each, True) for each in extras.neighbours),
             ]
+
+
+def await_dad(pod: Netns, devices: Iterable[Lent], in_time: Callable[[], None]) -> None:
+    """Of the devices that asked for it.  Raises CannotApply."""
+    for lent in devices:
+        extras = lent.request.extras
+        link = pod.find(lent.home.link.identity) if extras and extras.dad == "wait" else None
+        if extras and link:
+            told = pod.await_dad(link.identity.ifindex, extras.dad_seconds, in_time)
+            if told:
+                raise CannotApply(f"{lent.request.where}.dad: {'; '.join(told)}")
 
 
 def rules_of(lent: Lent) -> tuple[Rule, ...]:
@@ -121,12 +166,13 @@ def faults(lent: Lent, pod: Netns) -> list[Fault]:
         for each in extras.altnames
         if pod.link(name=each) is not None
     ]
-    known = dict(lent.home.sysctls)
     found += [
         Fault(f"{where}.sysctls", f"this kernel has no {key} for {lent.home.link.name}")
         for key, _ in extras.sysctls
-        if key not in known and (lent.home.link.settings.mtu >= _IPV6_MTU or "ipv6" not in key)
+        if not _exists(lent, key)
     ]
+    if extras.dad == "optimistic" and not all(_exists(lent, key) for key in _OPTIMISTIC):
+        found.append(Fault(f"{where}.dad", "this kernel knows no optimistic detection here"))
     there = pod.rules() if extras.rules else ()
     found += [
         Fault(f"{where}.rules[{number}]", "is there already, by another attachment of this pod")
@@ -157,11 +203,12 @@ def differences(lent: Lent, link: Link, pod: Netns) -> list[str]:
             for each in extras.neighbours
             if there.get(each.address) != each.mac
         ]
-    if extras.sysctls:
+    sysctls = sysctls_of(lent)
+    if sysctls:
         values = dict(pod.sysctls(link.name))
         found += [
             f"{name} has {key} {values.get(key)} instead of {value}"
-            for key, value in extras.sysctls
+            for key, value in sysctls
             if not is_as_set(key, value, values.get(key))
         ]
     if extras.rules:

@@ -66,19 +66,21 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
         mac=request.mac or settings.mac,
         flags=(settings.flags & ~IFF_UP) | up,
     )
+    kept = home if request.keep_addresses else Snapshot(home.link)
+    addresses = _distinct(
+        *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
+        *(address_of(cidr) for cidr in request.addresses),
+    )
     if request.extras:
         from cni_netdev.core import outfit
 
         expected = outfit.dressed(expected, request.extras)
-    kept = home if request.keep_addresses else Snapshot(home.link)
+        addresses = outfit.flagged(addresses, request.extras)
     return Lent(
         request=request,
         home=home,
         expected=expected,
-        addresses=_distinct(
-            *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
-            *(address_of(cidr) for cidr in request.addresses),
-        ),
+        addresses=addresses,
         routes=(
             *(own for route in _lasting(kept.routes) for own in own_legs(route)),
             *(route_of(route) for route in request.routes),

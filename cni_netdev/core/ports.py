@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from cni_netdev.core.model import (
@@ -82,6 +83,13 @@ class Netns(Protocol):
 
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """Its permanent neighbours and proxy entries."""
+
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:
+        """Wait until none of its addresses is tentative: duplicate address detection is over.
+
+        Gives a sentence for each that another host has, or that still is after so many seconds.
+        in_time: called now and then, to raise when the caller has no more time.
+        """
 
     def rules(self) -> tuple[Rule, ...]:
         """The namespace's policy routing rules that we set."""

@@ -39,6 +39,8 @@ ASKED: dict[str, Any] = {
         "net.ipv4.neigh.base_reachable_time_ms": 12345,
         "net.ipv6.neigh.gc_stale_time": 61,
     },
+    "dad": "off",
+    "announce": True,
     "neighbors": [
         {"address": "192.168.2.9", "mac": "02:00:00:00:00:09"},
         {"address": "fd99::9", "mac": "02:00:00:00:00:0a"},
@@ -65,6 +67,10 @@ TAMPERINGS = {
     "sysctl": (
         "sysctl -qw net.ipv4.conf.net1.rp_filter=1",
         "net1 has ipv4/conf/rp_filter 1 instead of 2",
+    ),
+    "announcing": (
+        "sysctl -qw net.ipv6.conf.net1.ndisc_notify=0",
+        "net1 has ipv6/conf/ndisc_notify 0 instead of 1",
     ),
     "another MAC": (
         "ip neigh replace fd99::9 lladdr 02:00:00:00:00:0b dev net1",

@@ -78,6 +78,8 @@ def written_extras(extras: Extras) -> dict[str, Any]:
     return {
         "txqlen": extras.txqlen,
         "altnames": list(extras.altnames),
+        "dad": {"wait": extras.dad_seconds} if extras.dad == "wait" else extras.dad or None,
+        "announce": extras.announce,
         "sysctls": {name: dict(extras.sysctls).get(key) for name, (key, _) in TUNABLES.items()},
         "rules": list(map(written_rule, extras.rules)),
         "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],

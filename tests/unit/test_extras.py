@@ -60,6 +60,9 @@ RIGHT: list[tuple[dict[str, Any], Extras]] = [
             )
         ),
     ),
+    ({"dad": "off", "announce": "false"}, Extras(dad="off")),
+    ({"dad": "optimistic"}, Extras(dad="optimistic")),
+    ({"dad": {"wait": "30"}, "announce": True}, Extras(dad="wait", dad_seconds=30, announce=True)),
     (
         {"sysctls": {"net.ipv6.neigh.gc_stale_time": "61", "net.ipv4.conf.rp_filter": 2}},
         Extras(sysctls=(("ipv4/conf/rp_filter", "2"), ("ipv6/neigh/gc_stale_time", "61"))),
@@ -103,6 +106,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"neighbors": [neighbor(address="fe80::1%eth0")]}, ".neighbors[0].address: 'fe80::1%eth0' is"),
     ({"neighbors": [neighbor(mac="02:00")]}, ".neighbors[0].mac: '02:00' is no hardware address"),
     ({"neighbors": [neighbor(), neighbor(mac="02:00:00:00:00:02")]}, ".neighbors: 10.0.0.9 is"),
+    ({"dad": "wait"}, ".dad: 'wait' is none of off, optimistic, or an object with wait"),
+    ({"dad": False}, ".dad: False is none of off, optimistic"),
+    ({"dad": {"wait": 31}}, ".dad.wait: 31 is above 30"),
+    ({"dad": {"wait": 0}}, ".dad.wait: 0 is below 1"),
+    ({"dad": {}}, ".dad.wait: is needed"),
+    ({"dad": {"wait": 1, "x": 1}}, ".dad.x: unknown key"),
+    ({"announce": "loud"}, ".announce: 'loud' is neither true nor false"),
     ({"sysctls": ["net.ipv4.conf.rp_filter=1"]}, ".sysctls: must be an object"),
     ({"sysctls": sysctl("rp_filter", 3)}, ".sysctls.net.ipv4.conf.rp_filter: 3 is above 2"),
     ({"sysctls": sysctl("rp_filter", "x")}, ".sysctls.net.ipv4.conf.rp_filter: 'x' is no whole"),

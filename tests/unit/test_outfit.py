@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_netdev.core.errors import CannotApply, KernelRefused, RequestError
-from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule
-from tests.fakes import FakeNetns
-from tests.workbench import FULL, OWNER, PATH, Bench, request
+from cni_netdev.core.errors import CannotApply, KernelRefused, OutOfTime, RequestError
+from cni_netdev.core.model import THIS_LINK, Address, Extras, Neighbour, Rule
+from tests.fakes import DEFAULT_SYSCTLS, FakeNetns, Killed
+from tests.workbench import FULL, NO_POLICY, OWNER, PATH, POD, Bench, new_bench, request
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
@@ -57,7 +57,7 @@ def test_they_are_set_and_gone_again(sized: Bench) -> None:
     assert dict(link.settings.sizes)["IFLA_GSO_IPV4_MAX_SIZE"] == 65536
     assert set(link.altnames) == {"extra", "eth1", "eth1-alt"}
     assert tuple(sized.first.neighbours) == ASKED.neighbours
-    assert sized.first.sysctls == {"ipv4/conf/rp_filter": "1", "ipv6/conf/accept_ra": "0"}
+    assert sized.first.sysctls == {**DEFAULT_SYSCTLS, **dict(ASKED.sysctls)}
     assert rules(sized) == [ASKED.rules[0], ASKED.rules[1]._replace(iif="net1")]
     last = sized.world.events[-5:-1]
     assert [each.split()[0] for each in last] == ["rule", "rule", "neighbour", "neighbour"]
@@ -225,3 +225,99 @@ def test_a_link_that_is_to_stay_down_does(sized: Bench) -> None:
     sized.attach(request(up=False, extras=Extras(sysctls=ASKED.sysctls)))
     assert not sized.first.link.settings.up
     assert not any(each.startswith("change") for each in sized.world.events)
+
+
+# --- duplicate address detection and announcements -------------------------------------------
+
+V6 = ("192.168.2.2/24", "fd99::2/64")
+
+
+@pytest.mark.parametrize(("dad", "flags"), [("off", [0, 2]), ("optimistic", [0, 4])])
+def test_flags_of_addresses(sized: Bench, dad: str, flags: list[int]) -> None:
+    before = sized.at_home()
+    sized.attach(request(addresses=V6, extras=Extras(dad=dad)))
+    assert [each.flags for each in sized.first.addresses] == flags
+    values = [
+        sized.first.sysctls[f"ipv6/conf/{key}"] for key in ("use_optimistic", "optimistic_dad")
+    ]
+    assert values == ["1" if dad == "optimistic" else "0"] * 2
+    sized.engine.detach(OWNER.key)
+    assert sized.at_home() == before
+
+
+def test_an_address_that_is_kept_and_has_no_detection_is_not_optimistic(sized: Bench) -> None:
+    sized.first.addresses = [Address(10, "fd00::1", 64, flags=2), Address(10, "fd00::2", 64)]
+    sized.attach(request(keep_addresses=True, extras=Extras(dad="optimistic")))
+    assert [each.flags for each in sized.first.addresses] == [2, 4]
+
+
+def test_announcing_is_the_kernels(sized: Bench) -> None:
+    sized.attach(request(addresses=V6, extras=Extras(announce=True)))
+    announcing = {"ipv4/conf/arp_notify": "1", "ipv6/conf/ndisc_notify": "1"}
+    assert sized.first.sysctls == {**DEFAULT_SYSCTLS, **announcing}
+    assert told(sized) == ()
+
+
+def test_what_is_asked_for_by_name_counts(sized: Bench) -> None:
+    asked = Extras(announce=True, sysctls=(("ipv4/conf/arp_notify", "0"),))
+    sized.attach(request(extras=asked))
+    assert sized.first.sysctls["ipv4/conf/arp_notify"] == "0"
+    assert told(sized) == ()
+
+
+def test_an_address_that_another_host_has_undoes_all(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.second.duplicates = ["fd99::2/64"]
+    waiting = request("eth2", where="devices[1]", extras=Extras(dad="wait", dad_seconds=3))
+    with pytest.raises(CannotApply, match=r"devices\[1\].dad: fd99::2/64 is used by another"):
+        sized.attach(FULL, waiting)
+    assert sized.at_home() == before
+    sized.nothing_left()
+
+
+def test_waiting_ends_when_the_time_is_up(sized: Bench) -> None:
+    before, calls = sized.at_home(), []
+    asked = request(extras=Extras(dad="wait", dad_seconds=30))
+
+    def in_time() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OutOfTime("no time left")
+
+    with pytest.raises(OutOfTime):
+        sized.engine.attach(OWNER, PATH, (asked,), NO_POLICY, POD, in_time)
+    assert sized.at_home() == before
+
+
+def test_a_small_mtu_at_home_hides_the_sysctls_of_ipv6(sized: Bench) -> None:
+    for mtu, gone in ((1400, True), (1000, False)):
+        settings = sized.first.link.settings._replace(mtu=mtu)
+        sized.first.link = sized.first.link._replace(settings=settings)
+        sized.first.sysctls = {"ipv4/conf/rp_filter": "0"}
+        for asked, key in (
+            (Extras(sysctls=(("ipv6/conf/accept_ra", "0"),)), "sysctls"),
+            (Extras(dad="optimistic"), "dad"),
+        ):
+            wish = request(mtu=1500, extras=asked)
+            if gone:
+                with pytest.raises(CannotApply, match=rf"devices\[0\].{key}: this kernel"):
+                    sized.attach(wish)
+            else:
+                sized.attach(wish)
+                sized.engine.detach(OWNER.key)
+
+
+def test_killed_at_every_event() -> None:
+    made = new_bench()
+    made.attach(ALL._replace(extras=ASKED._replace(sizes=())))
+    for number in range(1, len(made.world.events) + 1):
+        made = new_bench()
+        before = made.at_home()
+        made.world.kill_at(number)
+        with pytest.raises(Killed):
+            made.attach(ALL._replace(extras=ASKED._replace(sizes=())))
+        made.journal.locks.clear()
+        made.engine.detach(OWNER.key)
+        assert made.at_home() == before, number
+        assert rules(made) == []
+        made.nothing_left()
