@@ -11,6 +11,7 @@ so that nothing in the engine can catch it, just as nothing catches SIGKILL.
 from __future__ import annotations
 
 import errno
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ from cni_netdev.core.model import (
     Record,
     Route,
     Rule,
+    Vrf,
 )
+from cni_netdev.core.vrf import OUR_GROUP, has_table, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -468,6 +471,24 @@ class FakeNetns:
                 there.remove(each)
                 return
         raise KernelRefused("rule", errno.ENOENT)
+
+    def set_vrf(self, vrf: Vrf, *, present: bool) -> None:
+        self._world.event(f"vrf {vrf.name}")
+        fake = self._world.named(self._cookie, vrf.name)
+        if present and fake is None:
+            settings = LinkSettings(vrf.name, 65575, None, "", 1000, OUR_GROUP, 0x1000 | IFF_UP)
+            made = self._world.add_link(
+                vrf.name, namespace=self._cookie, kind="vrf", settings=settings
+            )
+            data = f"08000100{vrf.table.to_bytes(4, sys.byteorder).hex()}"
+            made.link = made.link._replace(data=data, immutable=True)
+        elif present and fake and not has_table(fake.link, vrf.table):
+            raise KernelRefused("vrf", errno.EEXIST)
+        elif not present and fake and is_ours(fake.link) and not self._ports_of(fake):
+            del self._links[fake.ifindex]
+
+    def _ports_of(self, master: FakeLink) -> list[FakeLink]:
+        return [each for each in self._links.values() if each.link.master == master.ifindex]
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
         self._world.event(f"forwarding {entry.mac}")

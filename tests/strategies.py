@@ -27,6 +27,7 @@ from cni_netdev.core.model import (
     Rule,
     Selector,
     Snapshot,
+    Vrf,
 )
 from cni_netdev.core.tunables import TUNABLES
 
@@ -112,6 +113,7 @@ def extras(draw: st.DrawFn) -> Extras | None:
         txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
         sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
         altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        vrf=draw(st.none() | st.builds(Vrf, names, st.integers(256, 2**32 - 1))),
         dad=dad,
         dad_seconds=draw(st.integers(1, 30)) if dad == "wait" else 0,
         announce=draw(st.booleans()),

@@ -156,6 +156,7 @@ _EXTRAS = _shape(
     neighbours=_NEIGHBOURS,
     rules=_list(_shape(model.Rule)),
     sysctls=_TEXTS,
+    vrf=_optional(_shape(model.Vrf)),
 )
 _SELECTOR = _shape(model.Selector, kind=_one_of("name", "hwaddr", "pci_address", "kernel_path"))
 _REQUEST = _shape(

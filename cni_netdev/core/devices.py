@@ -44,6 +44,7 @@ EXTRA_KEYS = (
     "sysctls",
     "dad",
     "announce",
+    "vrf",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

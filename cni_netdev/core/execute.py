@@ -10,6 +10,7 @@ from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
     Altname,
     Change,
+    Enslave,
     Master,
     Move,
     RemoveTcx,
@@ -21,6 +22,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     SetRule,
+    SetVrf,
     Sysctl,
     Xdp,
 )
@@ -72,6 +74,11 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_neighbour(ifindex, neighbour, present=present)
         case SetRule(_, rule, present):
             here.set_rule(rule, present=present)
+        case SetVrf(_, vrf, present):
+            here.set_vrf(vrf, present=present)
+        case Enslave(_, _, after):
+            master = here.link(name=after) if after else None
+            here.set_master(ifindex, master.identity.ifindex if master else 0)
         case SetForwarding(_, entry, present):
             here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):

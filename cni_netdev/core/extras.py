@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cni_netdev.core import values
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule
+from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule, Vrf
 from cni_netdev.core.objects import Object
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ NUD_PERMANENT = 0x80  # linux/neighbour.h
 _NEIGHBOUR_KEYS = ("address", "mac")
 _RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
 _RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
+_VRF_KEYS = ("name", "table")
+_KERNELS_TABLES = (253, 254, 255)  # default, main, local
 _FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
 _LONGEST_SYSCTL = 64
 _WAIT = "wait"
@@ -43,6 +45,7 @@ def parse_extras(device: Object) -> Extras | None:
     sizes = [(name, device.take(key, values.between(*SIZE))) for key, name in SIZES.items()]
     dad, seconds = _dad(device)
     extras = Extras(
+        vrf=_vrf(device),
         dad=dad,
         dad_seconds=seconds,
         announce=bool(device.take("announce", values.as_boolean)),
@@ -125,6 +128,20 @@ def _family(given: Object, networks: list[str]) -> int:
     elif given.readable and not (families or told or given.has("from") or given.has("to")):
         given.fault(".family", f"is needed without from and to: {' or '.join(_FAMILIES)}")
     return next(iter(families), _FAMILIES.get(told, AF_INET))
+
+
+def _vrf(device: Object) -> Vrf | None:
+    if not device.has("vrf"):
+        return None
+    given = device.nested("vrf")
+    given.refuse_unknown(_VRF_KEYS)
+    for key in _VRF_KEYS:
+        if given.readable and not given.has(key):
+            given.fault(f".{key}", "is needed")
+    table = given.take("table", values.between(1, values.U32[1])) or 0
+    if table in _KERNELS_TABLES:
+        given.fault(".table", f"{table} is one of the kernel's own tables")
+    return Vrf(given.take("name", values.as_new_name) or "", table)
 
 
 def _sysctls(device: Object) -> tuple[tuple[str, str], ...]:

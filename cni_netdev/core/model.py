@@ -75,6 +75,13 @@ class Rule(NamedTuple):
 THIS_LINK = "."  # the name of none
 
 
+class Vrf(NamedTuple):
+    """A VRF in the pod: its name, and the table that it looks up."""
+
+    name: str
+    table: int
+
+
 class Extras(NamedTuple):
     """What few requests ask for besides; see extras and outfit.
 
@@ -93,6 +100,7 @@ class Extras(NamedTuple):
     dad: str = ""
     dad_seconds: int = 0
     announce: bool = False
+    vrf: Vrf | None = None
 
 
 class DeviceRequest(NamedTuple):

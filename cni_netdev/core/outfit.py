@@ -9,20 +9,22 @@ from cni_netdev.core.errors import CannotApply, Fault, KernelRefused
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import AF_INET6, IFF_UP, THIS_LINK
-from cni_netdev.core.steps import Altname, Change, SetNeighbour, SetRule, Sysctl
+from cni_netdev.core.steps import Altname, Change, Enslave, SetNeighbour, SetRule, SetVrf, Sysctl
 from cni_netdev.core.tunables import is_as_set
+from cni_netdev.core.vrf import has_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Literal
 
-    from cni_netdev.core.model import Address, Extras, Lent, Link, LinkSettings, Rule
+    from cni_netdev.core.model import Address, Extras, Lent, Link, LinkSettings, Route, Rule, Vrf
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
     Stage = Literal["moved", "addressed", "routed"]
 
 _TRIES = 3
+_MAIN_TABLE = 254
 _IFA_F_NODAD, _IFA_F_OPTIMISTIC = 0x02, 0x04  # linux/if_addr.h
 _OPTIMISTIC = {"ipv6/conf/optimistic_dad": "1", "ipv6/conf/use_optimistic": "1"}
 # The kernel does it then, at the right moments: when the link goes up, when its MAC changes, when
@@ -47,6 +49,16 @@ def flagged(addresses: tuple[Address, ...], extras: Extras) -> tuple[Address, ..
         if each.family == AF_INET6 and not each.flags & _IFA_F_NODAD
         else each
         for each in addresses
+    )
+
+
+def routed(routes: tuple[Route, ...], extras: Extras) -> tuple[Route, ...]:
+    """In the VRF's table instead of the main one, where nobody of the VRF would look."""
+    if extras.vrf is None:
+        return routes
+    table = extras.vrf.table
+    return tuple(
+        each._replace(table=table) if each.table == _MAIN_TABLE else each for each in routes
     )
 
 
@@ -82,6 +94,7 @@ def steps(lent: Lent, stage: Stage) -> list[Step]:
             new = [each for each in extras.altnames if each not in lent.home.link.altnames]
             return [
                 *(Altname("pod", each, True) for each in new),
+                *_into_vrf(extras.vrf),
                 *(Sysctl(name, key, "", value) for key, value in sysctls_of(lent)),
             ]
         case "addressed":
@@ -92,6 +105,11 @@ def steps(lent: Lent, stage: Stage) -> list[Step]:
                 *(SetRule("pod", each, True) for each in rules_of(lent)),
                 *(SetNeighbour("pod", each, True) for each in extras.neighbours),
             ]
+
+
+def _into_vrf(vrf: Vrf | None) -> list[Step]:
+    """Before the addresses: the kernel puts it down and up again, and IPv6 loses them."""
+    return [SetVrf("pod", vrf, True), Enslave("pod", "", vrf.name)] if vrf else []
 
 
 def await_dad(pod: Netns, devices: Iterable[Lent], in_time: Callable[[], None]) -> None:
@@ -117,30 +135,39 @@ def rules_of(lent: Lent) -> tuple[Rule, ...]:
     )
 
 
-def take_rules_back(pod: Netns, devices: Iterable[Lent]) -> tuple[str, ...]:
-    """A move leaves rules where they are.  Returns a sentence for each that had to stay.
-
-    The most particular ones first: the kernel takes the first away that has at least what is said.
-    """
-    ours = {rule for lent in devices if lent.request.extras for rule in rules_of(lent)}
-    if not ours:
-        return ()
+def take_back(pod: Netns, devices: Iterable[Lent]) -> tuple[str, ...]:
+    """What a move leaves where it is: rules and VRFs.  A sentence for each that had to stay."""
+    of_extras = [(lent, lent.request.extras) for lent in devices if lent.request.extras]
+    rules = {rule for lent, _ in of_extras for rule in rules_of(lent)}
+    vrfs = dict.fromkeys(extras.vrf for _, extras in of_extras if extras.vrf)
     refused: list[KernelRefused] = []
     for _ in range(_TRIES):
-        refused = []
-        try:
-            there = [each for each in pod.rules() if each in ours]
-        except KernelRefused as error:
-            refused.append(error)
-            continue
-        for rule in sorted(there, key=_particulars, reverse=True):
-            try:
-                pod.set_rule(rule, present=False)
-            except KernelRefused as error:
-                refused.append(error)
+        refused = [*_without_rules(pod, rules), *_without_vrfs(pod, vrfs)]
         if not refused:
             break
     return tuple(f"left in the pod's namespace: {error.message}" for error in refused)
+
+
+def _without_rules(pod: Netns, ours: set[Rule]) -> Iterator[KernelRefused]:
+    """The most particular ones first: the kernel takes the first that has at least what is said."""
+    try:
+        there = [each for each in pod.rules() if each in ours] if ours else []
+    except KernelRefused as error:
+        yield error
+        return
+    for rule in sorted(there, key=_particulars, reverse=True):
+        try:
+            pod.set_rule(rule, present=False)
+        except KernelRefused as error:
+            yield error
+
+
+def _without_vrfs(pod: Netns, vrfs: Iterable[Vrf]) -> Iterator[KernelRefused]:
+    for vrf in vrfs:
+        try:
+            pod.set_vrf(vrf, present=False)
+        except KernelRefused as error:
+            yield error
 
 
 def _particulars(rule: Rule) -> int:
@@ -173,6 +200,10 @@ def faults(lent: Lent, pod: Netns) -> list[Fault]:
     ]
     if extras.dad == "optimistic" and not all(_exists(lent, key) for key in _OPTIMISTIC):
         found.append(Fault(f"{where}.dad", "this kernel knows no optimistic detection here"))
+    there_already = pod.link(name=extras.vrf.name) if extras.vrf else None
+    if there_already and extras.vrf and not has_table(there_already, extras.vrf.table):
+        fault = f"{extras.vrf.name!r} is another link in the pod than a VRF of this table"
+        found.append(Fault(f"{where}.vrf", fault))
     there = pod.rules() if extras.rules else ()
     found += [
         Fault(f"{where}.rules[{number}]", "is there already, by another attachment of this pod")
@@ -203,6 +234,11 @@ def differences(lent: Lent, link: Link, pod: Netns) -> list[str]:
             for each in extras.neighbours
             if there.get(each.address) != each.mac
         ]
+    vrf = pod.link(name=extras.vrf.name) if extras.vrf else None
+    if extras.vrf and not (vrf and has_table(vrf, extras.vrf.table)):
+        found.append(f"{name} has lost VRF {extras.vrf.name} of table {extras.vrf.table}")
+    elif vrf and link.master != vrf.identity.ifindex:
+        found.append(f"{name} is not in VRF {vrf.name} any more")
     sysctls = sysctls_of(lent)
     if sysctls:
         values = dict(pod.sysctls(link.name))

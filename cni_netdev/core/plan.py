@@ -71,21 +71,17 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
         *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
         *(address_of(cidr) for cidr in request.addresses),
     )
+    routes = (
+        *(own for route in _lasting(kept.routes) for own in own_legs(route)),
+        *(route_of(route) for route in request.routes),
+    )
     if request.extras:
         from cni_netdev.core import outfit
 
         expected = outfit.dressed(expected, request.extras)
         addresses = outfit.flagged(addresses, request.extras)
-    return Lent(
-        request=request,
-        home=home,
-        expected=expected,
-        addresses=addresses,
-        routes=(
-            *(own for route in _lasting(kept.routes) for own in own_legs(route)),
-            *(route_of(route) for route in request.routes),
-        ),
-    )
+        routes = outfit.routed(routes, request.extras)
+    return Lent(request, home, expected, addresses, routes)
 
 
 def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Record,
         Route,
         Rule,
+        Vrf,
     )
 
 Occupancy = Literal["empty", "occupied", "unknown"]
@@ -159,6 +160,12 @@ class Netns(Protocol):
 
     def set_rule(self, rule: Rule, *, present: bool) -> None:
         """Not present: the first that has at least what this one says is taken away."""
+
+    def set_vrf(self, vrf: Vrf, *, present: bool) -> None:
+        """present: make it, if there is none.  Else delete it, if we made it and it has no port.
+
+        Raises KernelRefused with EEXIST when the name is another link's, or the table another.
+        """
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None: ...
 

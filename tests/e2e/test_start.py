@@ -34,6 +34,7 @@ HEAVY = {
         "cni_netdev.core.tunables",
         "cni_netdev.core.rules",
         "cni_netdev.core.dad",
+        "cni_netdev.core.vrf",
     ),
 }
 SCRIPT = """

@@ -79,6 +79,7 @@ def written_extras(extras: Extras) -> dict[str, Any]:
         "txqlen": extras.txqlen,
         "altnames": list(extras.altnames),
         "dad": {"wait": extras.dad_seconds} if extras.dad == "wait" else extras.dad or None,
+        "vrf": extras.vrf._asdict() if extras.vrf else None,
         "announce": extras.announce,
         "sysctls": {name: dict(extras.sysctls).get(key) for name, (key, _) in TUNABLES.items()},
         "rules": list(map(written_rule, extras.rules)),

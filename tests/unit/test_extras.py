@@ -9,7 +9,7 @@ import pytest
 from cni_netdev.core import extras
 from cni_netdev.core.devices import EXTRA_KEYS, parse_devices
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule
+from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule, Vrf
 
 
 def one(**device: Any) -> Extras | None:
@@ -60,6 +60,7 @@ RIGHT: list[tuple[dict[str, Any], Extras]] = [
             )
         ),
     ),
+    ({"vrf": {"name": "red", "table": "10"}}, Extras(vrf=Vrf("red", 10))),
     ({"dad": "off", "announce": "false"}, Extras(dad="off")),
     ({"dad": "optimistic"}, Extras(dad="optimistic")),
     ({"dad": {"wait": "30"}, "announce": True}, Extras(dad="wait", dad_seconds=30, announce=True)),
@@ -106,6 +107,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"neighbors": [neighbor(address="fe80::1%eth0")]}, ".neighbors[0].address: 'fe80::1%eth0' is"),
     ({"neighbors": [neighbor(mac="02:00")]}, ".neighbors[0].mac: '02:00' is no hardware address"),
     ({"neighbors": [neighbor(), neighbor(mac="02:00:00:00:00:02")]}, ".neighbors: 10.0.0.9 is"),
+    ({"vrf": "red"}, ".vrf: must be an object"),
+    ({"vrf": {"table": 10}}, ".vrf.name: is needed"),
+    ({"vrf": {"name": "red"}}, ".vrf.table: is needed"),
+    ({"vrf": {"name": "red", "table": 254}}, ".vrf.table: 254 is one of the kernel's own tables"),
+    ({"vrf": {"name": "lo", "table": 10}}, ".vrf.name: 'lo' means something else"),
+    ({"vrf": {"name": "r", "table": 10, "x": 1}}, ".vrf.x: unknown key"),
     ({"dad": "wait"}, ".dad: 'wait' is none of off, optimistic, or an object with wait"),
     ({"dad": False}, ".dad: False is none of off, optimistic"),
     ({"dad": {"wait": 31}}, ".dad.wait: 31 is above 30"),

@@ -36,6 +36,7 @@ TESTED_BY = {
     "descriptors": "kernel/test_stacked",
     "qdisc": "kernel/test_restore",
     "rules": "contract/test_netns",
+    "vrf": "vm/test_extras, outfit",
     "rtnl": "contract/test_netns, kernel/test_restore",
     "execute": "engine, contract/test_netns",
     "compare": "e2e/test_verbs",

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cni_netdev.core.errors import CannotApply, KernelRefused, OutOfTime, RequestError
-from cni_netdev.core.model import THIS_LINK, Address, Extras, Neighbour, Rule
+from cni_netdev.core.model import THIS_LINK, Address, Extras, Neighbour, RouteRequest, Rule, Vrf
 from tests.fakes import DEFAULT_SYSCTLS, FakeNetns, Killed
 from tests.workbench import FULL, NO_POLICY, OWNER, PATH, POD, Bench, new_bench, request
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
 
+    from tests.fakes import FakeLink
+
 NEIGHBOUR = Neighbour(2, "192.168.2.9", "02:00:00:00:00:10", 0x80, 0)
 ASKED = Extras(
+    vrf=Vrf("red", 10),
     sysctls=(("ipv4/conf/rp_filter", "1"), ("ipv6/conf/accept_ra", "0")),
     txqlen=5,
     sizes=(("IFLA_GSO_MAX_SIZE", 30000),),
@@ -102,6 +105,7 @@ REFUSED = [
     (Extras(sizes=(("IFLA_GRO_IPV4_MAX_SIZE", 30000),)), r"gro_ipv4_max_size: is not known"),
     (Extras(altnames=("taken",)), r"altnames: 'taken' is the name or altname of another"),
     (Extras(sysctls=(("ipv4/conf/odd", "1"),)), r"sysctls: this kernel has no ipv4/conf/odd"),
+    (Extras(vrf=Vrf("taken", 10)), r"vrf: 'taken' is another link in the pod than a VRF"),
     (Extras(rules=(THERE,)), r"rules\[0\]: is there already"),
     (Extras(rules=(THERE._replace(iif=THIS_LINK),)), r"rules\[0\]: is there already"),
     (Extras(rules=(THERE._replace(dst=None),)), r"rules\[0\]: is there already"),
@@ -154,6 +158,7 @@ def test_whatever_fails_nothing_stays(sized: Bench) -> None:
             sized.attach(*asked)
         assert sized.at_home() == before, number
         assert rules(sized) == []
+        assert vrf(sized) is None
         sized.nothing_left()
 
 
@@ -207,11 +212,13 @@ def test_a_namespace_that_is_gone_took_its_rules_along(sized: Bench) -> None:
 def test_sysctls_are_set_before_it_goes_up(sized: Bench) -> None:
     sized.attach(ALL)
     order = [each.split()[0] for each in sized.world.events if each.split()[0] != "journal"]
-    assert order[:9] == [
+    assert order[:11] == [
         "pin",
         "move",
         "altname",
         "altname",
+        "vrf",
+        "master",
         "sysctl",
         "sysctl",
         "address",
@@ -307,6 +314,71 @@ def test_a_small_mtu_at_home_hides_the_sysctls_of_ipv6(sized: Bench) -> None:
                 sized.engine.detach(OWNER.key)
 
 
+# --- VRFs ------------------------------------------------------------------------------------
+
+RED = Extras(vrf=Vrf("red", 10))
+IN_RED = request(
+    "eth1", new_name="net1", extras=RED, routes=(RouteRequest("10.9.0.0/16", gw="10.0.0.9"),)
+)
+
+
+def vrf(bench: Bench, name: str = "red") -> FakeLink | None:
+    return bench.world.named(bench.world.paths[PATH], name)
+
+
+def test_a_vrf_is_made_for_its_links_and_gone_with_them(sized: Bench) -> None:
+    before = sized.at_home()
+    sized.attach(IN_RED, request("eth2", extras=RED))
+    made = vrf(sized)
+    assert made is not None
+    assert sized.first.link.master == sized.second.link.master == made.ifindex
+    assert [each.table for each in sized.first.routes] == [10]
+    assert told(sized) == ()
+    sized.engine.detach(OWNER.key)
+    assert sized.at_home() == before
+    assert vrf(sized) is None
+
+
+def test_a_vrf_stays_as_long_as_another_attachment_has_a_link_in_it(sized: Bench) -> None:
+    another = OWNER._replace(ifname="eth7")
+    sized.attach(IN_RED)
+    sized.attach(request("eth2", extras=RED), owner=another)
+    sized.engine.detach(OWNER.key)
+    assert vrf(sized) is not None
+    sized.engine.detach(another.key)
+    assert vrf(sized) is None
+
+
+def test_a_vrf_of_the_pods_own_is_used_and_stays(sized: Bench) -> None:
+    pod = sized.kernel.open(PATH)
+    pod.set_vrf(Vrf("red", 10), present=True)
+    made = vrf(sized)
+    assert made is not None
+    made.link = made.link._replace(settings=made.link.settings._replace(group=0))
+    sized.attach(IN_RED)
+    assert sized.first.link.master == made.ifindex
+    sized.engine.detach(OWNER.key)
+    assert vrf(sized) is made
+
+
+def test_check_notices_a_link_that_left_its_vrf(sized: Bench) -> None:
+    sized.attach(IN_RED)
+    sized.first.link = sized.first.link._replace(master=0)
+    assert told(sized) == ("net1 is not in VRF red any more",)
+    made = vrf(sized)
+    assert made is not None
+    made.link = made.link._replace(data="")
+    assert told(sized) == ("net1 has lost VRF red of table 10",)
+
+
+def test_two_tables_for_one_vrf_undo_all(sized: Bench) -> None:
+    before = sized.at_home()
+    with pytest.raises(CannotApply):
+        sized.attach(IN_RED, request("eth2", extras=Extras(vrf=Vrf("red", 11))))
+    assert sized.at_home() == before
+    assert vrf(sized) is None
+
+
 def test_killed_at_every_event() -> None:
     made = new_bench()
     made.attach(ALL._replace(extras=ASKED._replace(sizes=())))
@@ -320,4 +392,5 @@ def test_killed_at_every_event() -> None:
         made.engine.detach(OWNER.key)
         assert made.at_home() == before, number
         assert rules(made) == []
+        assert vrf(made) is None
         made.nothing_left()
