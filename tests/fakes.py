@@ -11,6 +11,7 @@ so that nothing in the engine can catch it, just as nothing catches SIGKILL.
 from __future__ import annotations
 
 import errno
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,10 @@ from cni_netdev.core.model import (
     Record,
     Route,
     Rule,
+    Vrf,
 )
 from cni_netdev.core.tuning import Tunable, meant, unmet
+from cni_netdev.core.vrf import OUR_GROUP, has_table, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +46,14 @@ DEFAULT_ETHTOOL = {"features": "0f", "rings": "10"}
 # By bit of "features", the last of which the driver keeps.
 FIXED = "highdma"
 FEATURES = ("tx-tcp-segmentation", "tx-tcp6-segmentation", "rx-gro", FIXED)
-DEFAULT_SYSCTLS = {"ipv4/conf/rp_filter": "0", "ipv6/conf/accept_ra": "1"}
+DEFAULT_SYSCTLS = {
+    "ipv4/conf/arp_notify": "0",
+    "ipv4/conf/rp_filter": "0",
+    "ipv6/conf/accept_ra": "1",
+    "ipv6/conf/ndisc_notify": "0",
+    "ipv6/conf/optimistic_dad": "0",
+    "ipv6/conf/use_optimistic": "0",
+}
 
 
 class Killed(BaseException):
@@ -65,6 +75,7 @@ class FakeLink:
         self.forwarding: list[Forwarding] = []
         self.on: FakeLink | None = None
         self.made_in = 0
+        self.duplicates: list[str] = []
 
     @property
     def ifindex(self) -> int:
@@ -384,6 +395,11 @@ class FakeNetns:
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         return tuple(self._at(ifindex).neighbours)
 
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:  # noqa: ARG002
+        in_time()
+        duplicates = self._at(ifindex).duplicates
+        return tuple(f"{each} is used by another host" for each in duplicates)
+
     def rules(self) -> tuple[Rule, ...]:
         return tuple(self._world.rules.get(self._cookie, ()))
 
@@ -587,6 +603,24 @@ class FakeNetns:
                 there.remove(each)
                 return
         raise KernelRefused("rule", errno.ENOENT)
+
+    def set_vrf(self, vrf: Vrf, *, present: bool) -> None:
+        self._world.event(f"vrf {vrf.name}")
+        fake = self._world.named(self._cookie, vrf.name)
+        if present and fake is None:
+            settings = LinkSettings(vrf.name, 65575, None, "", 1000, OUR_GROUP, 0x1000 | IFF_UP)
+            made = self._world.add_link(
+                vrf.name, namespace=self._cookie, kind="vrf", settings=settings
+            )
+            data = f"08000100{vrf.table.to_bytes(4, sys.byteorder).hex()}"
+            made.link = made.link._replace(data=data, immutable=True)
+        elif present and fake and not has_table(fake.link, vrf.table):
+            raise KernelRefused("vrf", errno.EEXIST)
+        elif not present and fake and is_ours(fake.link) and not self._ports_of(fake):
+            del self._links[fake.ifindex]
+
+    def _ports_of(self, master: FakeLink) -> list[FakeLink]:
+        return [each for each in self._links.values() if each.link.master == master.ifindex]
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
         self._world.event(f"forwarding {entry.mac}")

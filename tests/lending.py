@@ -19,7 +19,7 @@ from cni_netdev.core.policy import parse_policy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cni_netdev.core.model import Link
+    from cni_netdev.core.model import DeviceRequest, Link
     from cni_netdev.core.restore import Release
     from tests.host import Host, Pod
 
@@ -40,7 +40,7 @@ class Node:
     def attach(
         self, pod: Pod, *devices: dict[str, object], owner: Owner = OWNER, policy: object = None
     ) -> None:
-        requests = parse_devices(list(devices), "config", "devices")
+        requests = requests_of(*devices)
         rules = parse_policy(policy or {})
         self.engine.attach(owner, pod.path, requests, rules, PodOfPolicy())
 
@@ -54,6 +54,10 @@ class Node:
         found = self.kernel.host.link(name=name)
         assert found is not None
         return found
+
+
+def requests_of(*devices: dict[str, object]) -> tuple[DeviceRequest, ...]:
+    return parse_devices(list(devices), "config", "devices")
 
 
 @contextmanager

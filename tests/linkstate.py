@@ -96,7 +96,7 @@ class _Listed:
         name = link["ifname"]
         if not {"UP", "LOWER_UP"} <= set(link["flags"]) or link["link_type"] != "ether":
             return False
-        if any(each.get("tentative") for each in self._addresses[name]):
+        if self._without_route(name):
             return True
         if link.get("inet6_addr_gen_mode") == "none" or not _has_ipv6(name):
             return False
@@ -104,6 +104,14 @@ class _Listed:
         if link["inet6_addr_gen_mode"] == "eui64":
             return _by_eui64(link["address"]) not in local
         return not local
+
+    def _without_route(self, name: str) -> set[str]:
+        """The IPv6 addresses whose routes to themselves are not there yet."""
+        addresses = self._addresses[name]
+        mine = {each["local"] for each in addresses if each["family"] == "inet6"}
+        routes = self._routes.get(name, [])
+        known = {each.get("dst") for each in routes if each.get("type") == "local"}
+        return {each for each in mine - known if not each.startswith("fe80:")}
 
     def of(self, name: str, link: Any) -> dict[str, Any]:
         addresses = [_lasting(each) for each in self._addresses[name]]

@@ -29,7 +29,9 @@ from cni_netdev.core.model import (
     Rule,
     Selector,
     Snapshot,
+    Vrf,
 )
+from cni_netdev.core.tunables import TUNABLES
 
 _U32 = st.integers(0, 2**32 - 1)
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=15).filter(
@@ -75,6 +77,13 @@ def neighbours(draw: st.DrawFn) -> Neighbour:
     return Neighbour({4: 2, 6: 10}[address.version], str(address), draw(macs), 0x80, 0)
 
 
+sysctls = st.lists(st.sampled_from(sorted(TUNABLES.values())), max_size=3, unique=True).flatmap(
+    lambda chosen: st.fixed_dictionaries(
+        {key: st.integers(*limits).map(str) for key, limits in chosen}
+    )
+)
+
+
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
     """As a request has it: for one of this link or none, by address, link or mark."""
@@ -100,11 +109,17 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @st.composite
 def extras(draw: st.DrawFn) -> Extras | None:
+    dad = draw(st.sampled_from(("", "off", "optimistic", "wait")))
     sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
     asked = Extras(
         txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
         sizes=tuple((each, sizes[each]) for each in SIZES.values() if each in sizes),
         altnames=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        vrf=draw(st.none() | st.builds(Vrf, names, st.integers(256, 2**32 - 1))),
+        dad=dad,
+        dad_seconds=draw(st.integers(1, 30)) if dad == "wait" else 0,
+        announce=draw(st.booleans()),
+        sysctls=tuple(sorted(draw(sysctls).items())),
         rules=tuple(draw(st.lists(rules(), max_size=3, unique=True))),
         neighbours=tuple(draw(st.lists(neighbours(), max_size=3, unique_by=lambda n: n.address))),
     )

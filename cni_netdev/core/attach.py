@@ -130,6 +130,10 @@ class Attacher:
             try:
                 self._pinning.pin(record, self._target)
                 runner.attach(devices, plan.attach(devices, strip), in_time)
+                if any(request.extras for request in requests):
+                    from cni_netdev.core.outfit import await_dad
+
+                    await_dad(self._target, devices, in_time)
                 in_time()
                 record = record._replace(complete=True)
                 self._journal.write(record)

@@ -157,6 +157,8 @@ _EXTRAS = _shape(
     altnames=_list(_text),
     neighbours=_NEIGHBOURS,
     rules=_list(_shape(model.Rule)),
+    sysctls=_TEXTS,
+    vrf=_optional(_shape(model.Vrf)),
 )
 _SELECTOR = _shape(model.Selector, kind=_one_of("name", "hwaddr", "pci_address", "kernel_path"))
 _REQUEST = _shape(

@@ -43,6 +43,10 @@ EXTRA_KEYS = (
     "altnames",
     "neighbors",
     "rules",
+    "sysctls",
+    "dad",
+    "announce",
+    "vrf",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 

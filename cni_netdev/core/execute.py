@@ -11,6 +11,7 @@ from cni_netdev.core.steps import (
     AddRdma,
     Altname,
     Change,
+    Enslave,
     Master,
     Move,
     MoveRdma,
@@ -26,6 +27,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     SetRule,
+    SetVrf,
     SetWlanType,
     Sysctl,
     Tune,
@@ -59,7 +61,7 @@ _UNABLE = (errno.EOPNOTSUPP,)  # of an RDMA device whose driver has no code for 
 _MAC_BYTES_WITH_COLONS = 17
 
 
-def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # noqa: C901, PLR0912 - a table
+def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # noqa: C901, PLR0912, PLR0915 - a table
     """Do one step to the link with this ifindex in ``here``; ``target`` is where a Move goes."""
     match step:
         case Move(_, before, after):
@@ -80,6 +82,11 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_neighbour(ifindex, neighbour, present=present)
         case SetRule(_, rule, present):
             here.set_rule(rule, present=present)
+        case SetVrf(_, vrf, present):
+            here.set_vrf(vrf, present=present)
+        case Enslave(_, _, after):
+            master = here.link(name=after) if after else None
+            here.set_master(ifindex, master.identity.ifindex if master else 0)
         case SetForwarding(_, entry, present):
             here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):

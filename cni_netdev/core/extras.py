@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cni_netdev.core import values
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule
+from cni_netdev.core.model import AF_INET, AF_INET6, THIS_LINK, Extras, Neighbour, Rule, Vrf
 from cni_netdev.core.objects import Object
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ NUD_PERMANENT = 0x80  # linux/neighbour.h
 _NEIGHBOUR_KEYS = ("address", "mac")
 _RULE_SELECTORS = ("from", "to", "iif", "oif", "fwmark")
 _RULE_KEYS = (*_RULE_SELECTORS, "fwmask", "family", "table", "priority")
+_VRF_KEYS = ("name", "table")
+_KERNELS_TABLES = (253, 254, 255)  # default, main, local
 _FAMILIES = {"ipv4": AF_INET, "ipv6": AF_INET6}
+_LONGEST_SYSCTL = 64
+_WAIT = "wait"
+DAD_SECONDS = (1, 30)
 TXQLEN = (0, 65535)  # a queue has room for as many pointers, in each of its bands
 # Beside the headers that the kernel makes room for, and its GSO_MAX_SIZE and GRO_MAX_SIZE.
 SIZE = (512, 8 * 65535)
@@ -38,11 +43,17 @@ SIZES = {
 def parse_extras(device: Object) -> Extras | None:
     """Those of a device; its faults go to the object's.  None when nothing is asked for."""
     sizes = [(name, device.take(key, values.between(*SIZE))) for key, name in SIZES.items()]
+    dad, seconds = _dad(device)
     extras = Extras(
+        vrf=_vrf(device),
+        dad=dad,
+        dad_seconds=seconds,
+        announce=bool(device.take("announce", values.as_boolean)),
         txqlen=device.take("txqlen", values.between(*TXQLEN)),
         sizes=tuple((name, size) for name, size in sizes if size is not None),
         neighbours=_neighbours(device),
         rules=_rules(device),
+        sysctls=_sysctls(device),
         altnames=_texts(device, "altnames", MOST_ALTNAMES, values.as_new_altname),
     )
     return extras if extras != Extras() else None
@@ -117,6 +128,63 @@ def _family(given: Object, networks: list[str]) -> int:
     elif given.readable and not (families or told or given.has("from") or given.has("to")):
         given.fault(".family", f"is needed without from and to: {' or '.join(_FAMILIES)}")
     return next(iter(families), _FAMILIES.get(told, AF_INET))
+
+
+def _vrf(device: Object) -> Vrf | None:
+    if not device.has("vrf"):
+        return None
+    given = device.nested("vrf")
+    given.refuse_unknown(_VRF_KEYS)
+    for key in _VRF_KEYS:
+        if given.readable and not given.has(key):
+            given.fault(f".{key}", "is needed")
+    table = given.take("table", values.between(1, values.U32[1])) or 0
+    if table in _KERNELS_TABLES:
+        given.fault(".table", f"{table} is one of the kernel's own tables")
+    return Vrf(given.take("name", values.as_new_name) or "", table)
+
+
+def _sysctls(device: Object) -> tuple[tuple[str, str], ...]:
+    if not device.has("sysctls"):
+        return ()
+    from cni_netdev.core.tunables import TUNABLES
+
+    given, found = device.nested("sysctls"), []
+    for name in given.names:
+        if name not in TUNABLES:
+            given.fault(f".{values.shown(name)[1:-1]}", _not_tunable(name, tuple(TUNABLES)))
+        elif given.has(name):
+            key, limits = TUNABLES[name]
+            found.append((key, str(given.take(name, values.between(*limits)))))
+    return tuple(sorted(found))
+
+
+def _not_tunable(name: str, known: tuple[str, ...]) -> str:
+    close = values.nearest(name, known) if len(name) < _LONGEST_SYSCTL else ""
+    hint = close if "did you mean" in close else ", which the README lists"
+    return f"is no sysctl of a link that may be asked for{hint}"
+
+
+def _dad(device: Object) -> tuple[str, int]:
+    if not device.has("dad"):
+        return "", 0
+    word = device.take("dad", _dad_word)
+    if word != _WAIT:
+        return word or "", 0
+    given = device.nested("dad")
+    given.refuse_unknown(("wait",))
+    seconds = given.take("wait", values.between(*DAD_SECONDS)) or 0
+    if not given.has("wait"):
+        given.fault(".wait", "is needed: for how many seconds at the most")
+    return _WAIT, seconds
+
+
+def _dad_word(value: object) -> str:
+    if isinstance(value, dict):
+        return _WAIT
+    if isinstance(value, str) and value in ("off", "optimistic"):
+        return value
+    raise ValueError(f"{values.shown(value)} is none of off, optimistic, or an object with wait")
 
 
 def _texts(

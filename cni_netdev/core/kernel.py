@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Rdma,
         Route,
         Rule,
+        Vrf,
     )
     from cni_netdev.core.nl80211 import Nl80211
     from cni_netdev.core.nldev import Nldev
@@ -231,6 +232,16 @@ class SystemNetns:
             replies = self._list("neighbours", query, RTM_GETNEIGH, ifindex)
             found.extend(rtnl.neighbour_from(reply, ifindex) for reply in replies)
         return _present(found)
+
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:
+        from cni_netdev.core import dad
+
+        with self._inside(), _refusing("listen for addresses"):
+            events = dad.listen()
+        try:
+            return dad.settled(self._rtnl, events, ifindex, seconds, in_time)
+        finally:
+            events.close()
 
     def rules(self) -> tuple[Rule, ...]:
         from cni_netdev.core import rules
@@ -464,6 +475,20 @@ class SystemNetns:
         kind = RTM_NEWRULE if present else RTM_DELRULE
         what = f"{'add' if present else 'remove'} rule {rule.priority} for table {rule.table}"
         self._send(what, rules.rule(rule), kind, _NEW if present else NLM_F_ACK)
+
+    def set_vrf(self, vrf: Vrf, *, present: bool) -> None:
+        from cni_netdev.core import vrf as vrfs
+
+        link = self.link(name=vrf.name)
+        what = f"{'add' if present else 'remove'} VRF {vrf.name}"
+        if present and link is None:
+            self._send(what, vrfs.creation(vrf.name, vrf.table), RTM_NEWLINK, _NEW)
+        elif present and link and not vrfs.has_table(link, vrf.table):
+            raise KernelRefused(f"{what} of table {vrf.table}", errno.EEXIST)
+        elif not present and link and vrfs.is_ours(link):
+            ifindex = link.identity.ifindex
+            if not any(each.master == ifindex for each in self.links()):
+                self._send(what, rtnl.link_only(ifindex), RTM_DELLINK)
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None:
         from cni_netdev.core import forwarding

@@ -75,11 +75,20 @@ class Rule(NamedTuple):
 THIS_LINK = "."  # the name of none
 
 
+class Vrf(NamedTuple):
+    """A VRF in the pod: its name, and the table that it looks up."""
+
+    name: str
+    table: int
+
+
 class Extras(NamedTuple):
     """What few requests ask for besides; see extras and outfit.
 
     txqlen in packets.  sizes: (IFLA name, bytes) pairs of the GSO and GRO limits.
-    neighbours: permanent ones.
+    neighbours: permanent ones.  sysctls: as in a Snapshot.
+    dad: ``off``, ``optimistic``, ``wait`` (for so many seconds at the most), or "" for as ever.
+    announce: tell the neighbours of the link's addresses when it goes up.
     """
 
     txqlen: int | None = None
@@ -87,6 +96,11 @@ class Extras(NamedTuple):
     altnames: tuple[str, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     rules: tuple[Rule, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    dad: str = ""
+    dad_seconds: int = 0
+    announce: bool = False
+    vrf: Vrf | None = None
 
 
 class DeviceRequest(NamedTuple):

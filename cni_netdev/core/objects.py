@@ -33,6 +33,11 @@ class Object:
                     f"unknown key{values.nearest(str(key), known)}",
                 )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its keys, as they are given."""
+        return tuple(map(str, self._value))
+
     def fault(self, path: str, message: str) -> None:
         """path: below this object, as ``.mtu`` or ``[0]``; empty for the object itself."""
         self.faults.append(Fault((self.where + path).removeprefix("."), message))

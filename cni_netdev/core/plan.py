@@ -45,6 +45,7 @@ from cni_netdev.core.steps import (
 
 if TYPE_CHECKING:
     from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
+    from cni_netdev.core.outfit import Stage
     from cni_netdev.core.steps import Place, Step
 
 RT_SCOPE_LINK = 253
@@ -66,24 +67,22 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
         mac=request.mac or settings.mac,
         flags=(settings.flags & ~IFF_UP) | up,
     )
+    kept = home if request.keep_addresses else Snapshot(home.link)
+    addresses = _distinct(
+        *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
+        *(address_of(cidr) for cidr in request.addresses),
+    )
+    routes = (
+        *(own for route in _lasting(kept.routes) for own in own_legs(route)),
+        *(route_of(route) for route in request.routes),
+    )
     if request.extras:
         from cni_netdev.core import outfit
 
         expected = outfit.dressed(expected, request.extras)
-    kept = home if request.keep_addresses else Snapshot(home.link)
-    return Lent(
-        request=request,
-        home=home,
-        expected=expected,
-        addresses=_distinct(
-            *(_relabelled(address, settings.name, expected.name) for address in kept.addresses),
-            *(address_of(cidr) for cidr in request.addresses),
-        ),
-        routes=(
-            *(own for route in _lasting(kept.routes) for own in own_legs(route)),
-            *(route_of(route) for route in request.routes),
-        ),
-    )
+        addresses = outfit.flagged(addresses, request.extras)
+        routes = outfit.routed(routes, request.extras)
+    return Lent(request, home, expected, addresses, routes)
 
 
 def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
@@ -98,16 +97,13 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
         if lent.request.ethtool:
             steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
         steps.extend((position, step) for step in _rdma(lent))
-        steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
-    for position, lent in enumerate(devices):
-        if lent.request.extras:
-            from cni_netdev.core import outfit
-
-            steps.extend((position, step) for step in outfit.before_addresses(lent))
+        steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
+    steps.extend(_besides(devices, "moved"))
     for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
+    steps.extend(_besides(devices, "addressed"))
     placed = [
         (position, step)
         for position, lent in enumerate(devices)
@@ -115,12 +111,27 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
+    steps.extend(_besides(devices, "routed"))
+    return steps
+
+
+def _arriving(lent: Lent) -> LinkSettings:
+    if not lent.request.extras:
+        return lent.expected
+    from cni_netdev.core import outfit
+
+    return outfit.arriving(lent)
+
+
+def _besides(devices: tuple[Lent, ...], stage: Stage) -> list[tuple[int, Step]]:
+    """What few requests ask for, as far as its turn has come."""
+    steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         if lent.request.extras:
             from cni_netdev.core import outfit
 
-            steps.extend((position, step) for step in outfit.after_routes(lent))
-        if lent.home.rdma and lent.request.rdma:
+            steps.extend((position, step) for step in outfit.steps(lent, stage))
+        if stage == "routed" and lent.home.rdma and lent.request.rdma:
             from cni_netdev.core import rdma
 
             steps.extend((position, step) for step in rdma.additions(lent))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from cni_netdev.core.model import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         Record,
         Route,
         Rule,
+        Vrf,
     )
     from cni_netdev.core.tuning import Pairs, Tunable
 
@@ -85,6 +87,13 @@ class Netns(Protocol):
     def neighbours(self, ifindex: int) -> tuple[Neighbour, ...]:
         """Its permanent neighbours and proxy entries."""
 
+    def await_dad(self, ifindex: int, seconds: int, in_time: Callable[[], None]) -> tuple[str, ...]:
+        """Wait until none of its addresses is tentative: duplicate address detection is over.
+
+        Gives a sentence for each that another host has, or that still is after so many seconds.
+        in_time: called now and then, to raise when the caller has no more time.
+        """
+
     def rules(self) -> tuple[Rule, ...]:
         """The namespace's policy routing rules that we set."""
 
@@ -117,7 +126,7 @@ class Netns(Protocol):
         """The ifindexes of the links that have this address."""
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Its per-link sysctls; see model.Snapshot.  Works on the host's namespace only."""
+        """Its per-link sysctls; see model.Snapshot."""
 
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         """What ethtool sets of it; see model.Snapshot.  Works on the host's namespace only."""
@@ -165,6 +174,12 @@ class Netns(Protocol):
 
     def set_rule(self, rule: Rule, *, present: bool) -> None:
         """Not present: the first that has at least what this one says is taken away."""
+
+    def set_vrf(self, vrf: Vrf, *, present: bool) -> None:
+        """present: make it, if there is none.  Else delete it, if we made it and it has no port.
+
+        Raises KernelRefused with EEXIST when the name is another link's, or the table another.
+        """
 
     def set_forwarding(self, ifindex: int, entry: Forwarding, *, present: bool) -> None: ...
 

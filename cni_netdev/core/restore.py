@@ -133,7 +133,7 @@ class _Homecoming:
         devices = self._record.devices
         try:
             fetched = [(lent, self._fetched(lent)) for lent in reversed(devices)]
-            self._take_rules_back([lent for lent in devices if lent.request.extras])
+            self._take_back([lent for lent in devices if lent.request.extras])
             for lent in devices:
                 self._fetch_rdma(lent)
         finally:
@@ -157,18 +157,18 @@ class _Homecoming:
         notes = tuple(self._notes)
         return Release(self._record.owner, names, notes, not away, fell_back, self._lost), away
 
-    def _take_rules_back(self, devices: list[Lent]) -> None:
-        """Out of the sandbox's namespace, if that lives on; they are of no link."""
+    def _take_back(self, devices: list[Lent]) -> None:
+        """What is of no link, out of the sandbox's namespace if that lives on."""
         if not devices:
             return
-        from cni_netdev.core.outfit import take_rules_back
+        from cni_netdev.core.outfit import take_back
 
         try:
             sandbox = self._locator.nearby()
             if sandbox is not None:
-                self._notes.extend(take_rules_back(sandbox, devices))
+                self._notes.extend(take_back(sandbox, devices))
         except NetdevError as error:
-            self._notes.append(f"rules may be left in the pod's namespace: {error.message}")
+            self._notes.append(f"rules or VRFs may be left in the pod's namespace: {error.message}")
 
     def _fetch_rdma(self, lent: Lent) -> None:
         """The hardware's RDMA devices, which may be elsewhere than their link."""

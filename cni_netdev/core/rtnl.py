@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
     from typing import Any
 
-IFA_F_PERMANENT, IFA_F_DEPRECATED = 0x80, 0x20
+IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x08, 0x20, 0x40, 0x80
 _FOREVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME
 # IFA_F_SECONDARY/TEMPORARY 0x01, DADFAILED 0x08, DEPRECATED 0x20, TENTATIVE 0x40, PERMANENT 0x80
 # and STABLE_PRIVACY 0x800 are the kernel's to set; the others are the administrator's.
@@ -312,6 +312,14 @@ def address_from(message: Any) -> Address | None:
         proto=proto,
         deprecated=bool(flags & IFA_F_DEPRECATED),
     )
+
+
+def dad_state(message: Any) -> tuple[str, str]:
+    """(address, state): ``failed`` when another host has it, ``tentative``, or empty."""
+    attributes = Attributes(message)
+    flags = attributes.get("IFA_FLAGS", message["flags"])
+    state = "failed" if flags & IFA_F_DADFAILED else "tentative" if flags & IFA_F_TENTATIVE else ""
+    return f"{attributes['IFA_ADDRESS']}/{message['prefixlen']}", state
 
 
 def address(ifindex: int, value: Address) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Qdisc,
         Route,
         Rule,
+        Vrf,
     )
 
     Place = Literal["host", "pod"]
@@ -116,6 +117,28 @@ class SetRule(NamedTuple):
         return self._replace(present=not self.present)
 
 
+class SetVrf(NamedTuple):
+    """Of the namespace: one that is there already, of the same table, is as good."""
+
+    place: Place
+    vrf: Vrf
+    present: bool
+
+    def inverse(self) -> SetVrf:
+        return self._replace(present=not self.present)
+
+
+class Enslave(NamedTuple):
+    """To a master that is there by then; "" is none."""
+
+    place: Place
+    before: str
+    after: str
+
+    def inverse(self) -> Enslave:
+        return self._replace(before=self.after, after=self.before)
+
+
 class SetForwarding(NamedTuple):
     place: Place
     entry: Forwarding
@@ -135,7 +158,7 @@ class SetQdisc(NamedTuple):
 
 
 class Sysctl(NamedTuple):
-    """Of the link on the host, where it is called ``link``."""
+    """Of the link where it is, and is called ``link``."""
 
     link: str
     key: str
@@ -252,6 +275,8 @@ Step = (
     | SetRoute
     | SetNeighbour
     | SetRule
+    | SetVrf
+    | Enslave
     | SetForwarding
     | SetQdisc
     | Sysctl

@@ -258,6 +258,12 @@ def test_routes_and_neighbours_come_and_go(stage: Stage) -> None:
         assert stage.host.neighbours(ifindex) == ((neighbour,) if present else ())
 
 
+def test_addresses_that_are_settled_are_not_waited_for(stage: Stage) -> None:
+    ifindex = stage.add("nic1").identity.ifindex
+    stage.host.set_address(ifindex, Address(10, "fd00::1", 64, flags=2), present=True)
+    assert stage.host.await_dad(ifindex, 10, lambda: None) == ()
+
+
 RULES = (
     Rule(2, 77, 5, src="10.0.0.1/32"),
     Rule(2, 77, 5, src="10.0.0.1/32", dst="10.9.0.0/16"),

@@ -33,6 +33,14 @@ ASKED: dict[str, Any] = {
         {"from": "192.168.2.2", "table": 100, "iif": True},
         {"to": "fd09::/64", "oif": True, "fwmark": 16, "fwmask": 255, "table": 254, "priority": 5},
     ],
+    "sysctls": {
+        "net.ipv4.conf.rp_filter": 2,
+        "net.ipv6.conf.accept_ra": 0,
+        "net.ipv4.neigh.base_reachable_time_ms": 12345,
+        "net.ipv6.neigh.gc_stale_time": 61,
+    },
+    "dad": "off",
+    "announce": True,
     "neighbors": [
         {"address": "192.168.2.9", "mac": "02:00:00:00:00:09"},
         {"address": "fd99::9", "mac": "02:00:00:00:00:0a"},
@@ -48,16 +56,24 @@ MAKE: dict[str, Callable[[Host], object]] = {
 }
 # What somebody does in the pod, and what CHECK says of it.
 TAMPERINGS = {
-    "txqlen": ("link set net1 txqueuelen 11", "net1 has txqlen 11 instead of 10"),
-    "gso": ("link set net1 gso_max_size 20000", "net1 has gso_max_size 20000 instead of 30000"),
-    "altname": ("link property del dev net1 altname nic1", "net1 has lost altname nic1"),
-    "neighbour": ("neigh del 192.168.2.9 dev net1", "net1 has lost neighbor 192.168.2.9"),
+    "txqlen": ("ip link set net1 txqueuelen 11", "net1 has txqlen 11 instead of 10"),
+    "gso": ("ip link set net1 gso_max_size 20000", "net1 has gso_max_size 20000 instead of 30000"),
+    "altname": ("ip link property del dev net1 altname nic1", "net1 has lost altname nic1"),
+    "neighbour": ("ip neigh del 192.168.2.9 dev net1", "net1 has lost neighbor 192.168.2.9"),
     "rule": (
-        "rule del from 192.168.2.2 table 100 iif net1",
+        "ip rule del from 192.168.2.2 table 100 iif net1",
         "net1 has lost rule 30000 for table 100",
     ),
+    "sysctl": (
+        "sysctl -qw net.ipv4.conf.net1.rp_filter=1",
+        "net1 has ipv4/conf/rp_filter 1 instead of 2",
+    ),
+    "announcing": (
+        "sysctl -qw net.ipv6.conf.net1.ndisc_notify=0",
+        "net1 has ipv6/conf/ndisc_notify 0 instead of 1",
+    ),
     "another MAC": (
-        "neigh replace fd99::9 lladdr 02:00:00:00:00:0b dev net1",
+        "ip neigh replace fd99::9 lladdr 02:00:00:00:00:0b dev net1",
         "net1 has lost neighbor fd99::9 with 02:00:00:00:00:0a",
     ),
 }
@@ -75,6 +91,8 @@ def see_that_it_is_as_asked(inside: Pod) -> None:
     assert (found["gateway"], found["table"]) == ("192.168.2.1", "100")
     rules = inside.ip("-6 -d rule show priority 5")
     assert "to fd09::/64 fwmark 0x10/0xff oif net1 lookup main proto 110" in rules
+    keys = [f"net.{each}" for each in ("ipv4.conf.net1.rp_filter", "ipv6.neigh.net1.gc_stale_time")]
+    assert inside.run("sysctl", "-n", *keys).split() == ["2", "61"]
     neighbours = inside.json("neigh show dev net1 nud permanent")
     assert {each["dst"]: each["lladdr"] for each in neighbours} == {
         each["address"]: each["mac"] for each in ASKED["neighbors"]
@@ -105,7 +123,7 @@ def test_check_notices(cni: Host, what: str) -> None:
     inside, conf = cni.pod(), with_device(**ASKED)
     cni.plugin("ADD", conf, netns=inside.path).ok()
     command, said = TAMPERINGS[what]
-    inside.ip(command)
+    inside.run(*command.split())
     code, told = cni.plugin("CHECK", conf, netns=inside.path).error()
     assert (code, said in told) == (106, True), told
     cni.plugin("DEL", conf, netns=inside.path).ok()

@@ -28,7 +28,14 @@ HEAVY = {
     *("pyroute2", "re", "socket", "subprocess", "tempfile", "threading", "traceback", "typing"),
     *("weakref", "yaml"),
     # Ours, for what these requests do not ask for.
-    *("cni_netdev.core.extras", "cni_netdev.core.outfit"),
+    *(
+        "cni_netdev.core.extras",
+        "cni_netdev.core.outfit",
+        "cni_netdev.core.tunables",
+        "cni_netdev.core.rules",
+        "cni_netdev.core.dad",
+        "cni_netdev.core.vrf",
+    ),
 }
 SCRIPT = """
 import sys

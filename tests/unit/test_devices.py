@@ -14,6 +14,7 @@ from cni_netdev.core.devices import merge_requests, parse_devices
 from cni_netdev.core.errors import RequestError
 from cni_netdev.core.extras import SIZES
 from cni_netdev.core.model import DeviceRequest, Extras, RouteRequest, Rule, Selector
+from cni_netdev.core.tunables import TUNABLES
 from cni_netdev.core.values import shown
 from tests.strategies import requests
 
@@ -79,6 +80,10 @@ def written_extras(extras: Extras) -> dict[str, Any]:
     return {
         "txqlen": extras.txqlen,
         "altnames": list(extras.altnames),
+        "dad": {"wait": extras.dad_seconds} if extras.dad == "wait" else extras.dad or None,
+        "vrf": extras.vrf._asdict() if extras.vrf else None,
+        "announce": extras.announce,
+        "sysctls": {name: dict(extras.sysctls).get(key) for name, (key, _) in TUNABLES.items()},
         "rules": list(map(written_rule, extras.rules)),
         "neighbors": [{"address": each.address, "mac": each.mac} for each in extras.neighbours],
         **{key: sizes.get(name) for key, name in SIZES.items()},

@@ -9,7 +9,7 @@ import pytest
 from cni_netdev.core import extras
 from cni_netdev.core.devices import EXTRA_KEYS, parse_devices
 from cni_netdev.core.errors import RequestError
-from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule
+from cni_netdev.core.model import THIS_LINK, Extras, Neighbour, Rule, Vrf
 
 
 def one(**device: Any) -> Extras | None:
@@ -35,6 +35,10 @@ def rule(**other: object) -> dict[str, object]:
     return {"from": "10.0.0.9", "table": 100, **other}
 
 
+def sysctl(name: str, value: object = 1) -> dict[str, object]:
+    return {f"net.ipv4.conf.{name}": value}
+
+
 RIGHT: list[tuple[dict[str, Any], Extras]] = [
     ({"txqlen": "0"}, Extras(txqlen=0)),
     ({"gso_max_size": 65536}, Extras(sizes=(("IFLA_GSO_MAX_SIZE", 65536),))),
@@ -55,6 +59,14 @@ RIGHT: list[tuple[dict[str, Any], Extras]] = [
                 Neighbour(10, "fd00::9", "01:00:5e:00:00:01", 0x80, 0),
             )
         ),
+    ),
+    ({"vrf": {"name": "red", "table": "10"}}, Extras(vrf=Vrf("red", 10))),
+    ({"dad": "off", "announce": "false"}, Extras(dad="off")),
+    ({"dad": "optimistic"}, Extras(dad="optimistic")),
+    ({"dad": {"wait": "30"}, "announce": True}, Extras(dad="wait", dad_seconds=30, announce=True)),
+    (
+        {"sysctls": {"net.ipv6.neigh.gc_stale_time": "61", "net.ipv4.conf.rp_filter": 2}},
+        Extras(sysctls=(("ipv4/conf/rp_filter", "2"), ("ipv6/neigh/gc_stale_time", "61"))),
     ),
     ({"rules": [rule()]}, Extras(rules=(Rule(2, 100, 30000, src="10.0.0.9/32"),))),
     (
@@ -95,6 +107,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"neighbors": [neighbor(address="fe80::1%eth0")]}, ".neighbors[0].address: 'fe80::1%eth0' is"),
     ({"neighbors": [neighbor(mac="02:00")]}, ".neighbors[0].mac: '02:00' is no hardware address"),
     ({"neighbors": [neighbor(), neighbor(mac="02:00:00:00:00:02")]}, ".neighbors: 10.0.0.9 is"),
+    ({"vrf": "red"}, ".vrf: must be an object"),
+    ({"vrf": {"table": 10}}, ".vrf.name: is needed"),
+    ({"vrf": {"name": "red"}}, ".vrf.table: is needed"),
+    ({"vrf": {"name": "red", "table": 254}}, ".vrf.table: 254 is one of the kernel's own tables"),
+    ({"vrf": {"name": "lo", "table": 10}}, ".vrf.name: 'lo' means something else"),
+    ({"vrf": {"name": "r", "table": 10, "x": 1}}, ".vrf.x: unknown key"),
+    ({"dad": "wait"}, ".dad: 'wait' is none of off, optimistic, or an object with wait"),
+    ({"dad": False}, ".dad: False is none of off, optimistic"),
+    ({"dad": {"wait": 31}}, ".dad.wait: 31 is above 30"),
+    ({"dad": {"wait": 0}}, ".dad.wait: 0 is below 1"),
+    ({"dad": {}}, ".dad.wait: is needed"),
+    ({"dad": {"wait": 1, "x": 1}}, ".dad.x: unknown key"),
+    ({"announce": "loud"}, ".announce: 'loud' is neither true nor false"),
+    ({"sysctls": ["net.ipv4.conf.rp_filter=1"]}, ".sysctls: must be an object"),
+    ({"sysctls": sysctl("rp_filter", 3)}, ".sysctls.net.ipv4.conf.rp_filter: 3 is above 2"),
+    ({"sysctls": sysctl("rp_filter", "x")}, ".sysctls.net.ipv4.conf.rp_filter: 'x' is no whole"),
+    ({"sysctls": sysctl("eth0.rp_filter")}, ".sysctls.net.ipv4.conf.eth0.rp_filter: is no sysctl"),
+    ({"sysctls": sysctl("proxy_arp")}, ".sysctls.net.ipv4.conf.proxy_arp: is no sysctl of a link"),
+    ({"sysctls": sysctl("log_martians")}, ".sysctls.net.ipv4.conf.log_martians: is no sysctl of"),
+    ({"sysctls": sysctl("../all/rp_filter")}, ".sysctls.net.ipv4.conf.../all/rp_filter: is no"),
+    ({"sysctls": {"net.core.somaxconn": 1}}, ".sysctls.net.core.somaxconn: is no sysctl of a link"),
+    ({"sysctls": {"\x1b" * 5000: 1}}, ".sysctls.\\x1b\\x1b"),
     ({"rules": [rule()] * 65}, ".rules: 65 entries are more than 64"),
     ({"rules": [[]]}, ".rules[0]: must be an object"),
     ({"rules": [rule(), rule(priority=30000)]}, ".rules[1]: is given more than once"),
@@ -145,3 +179,11 @@ def test_the_most_of_each() -> None:
     ruled = one(rules=[rule(priority=number + 1) for number in range(extras.MOST_RULES)])
     assert ruled is not None
     assert len(ruled.rules) == extras.MOST_RULES
+
+
+def test_the_name_of_a_sysctl_has_no_link_in_it() -> None:
+    (fault,) = refusal(sysctls=sysctl("eth0.rp_filter"))
+    assert fault.endswith("; did you mean net.ipv4.conf.rp_filter?")
+    (far,) = refusal(sysctls={"x" * 5000: 1})
+    assert far.endswith(", which the README lists")
+    assert len(far) < 250

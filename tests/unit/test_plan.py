@@ -22,6 +22,7 @@ from cni_netdev.core.model import (
     Rule,
     Selector,
     Snapshot,
+    Vrf,
 )
 from cni_netdev.core.steps import (
     Altname,
@@ -32,6 +33,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetRoute,
     SetRule,
+    SetVrf,
     Sysctl,
     Xdp,
 )
@@ -134,6 +136,7 @@ def test_the_inverse_of_a_step_undoes_it(
         Xdp("host", "drv", 0, 9),
         *(Altname("host", each, True) for each in free),
         *(SetAddress("host", each, True) for each in missing),
+        SetVrf("host", Vrf("red", 10), True),
         SetRule("host", Rule(2, 7, 5, src="10.0.0.0/8"), True),
         SetNeighbour("host", Neighbour(2, "10.0.0.7", "02:00:00:00:00:07", 128, 0), True),
     ]

@@ -23,6 +23,11 @@ def delete(pod: Pod) -> Answer:
     return _call("DEL", pod, ())
 
 
+def check(pod: Pod) -> Answer:
+    """CHECK of the attachment, by its record."""
+    return _call("CHECK", pod, ())
+
+
 def _call(verb: str, pod: Pod, devices: tuple[dict[str, object], ...]) -> Answer:
     environ = {
         "CNI_COMMAND": verb,
