@@ -14,6 +14,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cni_netdev.core import vf
 from cni_netdev.core.errors import KernelRefused, LockTimeout, NetnsError
 from cni_netdev.core.model import (
     IFF_UP,
@@ -27,6 +28,7 @@ from cni_netdev.core.model import (
     Qdisc,
     Record,
     Route,
+    VirtualFunction,
 )
 from cni_netdev.core.tuning import Tunable, meant, unmet
 
@@ -63,6 +65,7 @@ class FakeLink:
         self.forwarding: list[Forwarding] = []
         self.on: FakeLink | None = None
         self.made_in = 0
+        self.vf: VirtualFunction | None = None
 
     @property
     def ifindex(self) -> int:
@@ -84,6 +87,7 @@ class FakeLink:
             tuple(self.tcx),
             tuple(self.qdiscs),
             frozenset(self.forwarding),
+            self.vf,
         )
 
 
@@ -98,6 +102,8 @@ class World:
         self.occupied: set[int] = set()
         self.events: list[str] = []
         self.buses: set[str] = set()
+        # What drivers in user space have.
+        self.functions: list[FakeLink] = []
         # By namespace: those that links went to from there.
         self.known: dict[int, set[int]] = {}
         self.out_of_sight: set[int] = set()
@@ -321,11 +327,33 @@ class FakeNetns:
     def has_bus(self, address: str) -> bool:
         return address in self._world.buses
 
-    def driver_of_bus(self, address: str) -> str | None:  # noqa: ARG002
-        return None
+    def driver_of_bus(self, address: str) -> str | None:
+        function = self.user_space(address)
+        return function.driver if function else None
+
+    def user_space(self, address: str) -> Link | None:
+        found = [each.link for each in self._world.functions if each.link.name == address]
+        return found[0] if found else None
 
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if path.endswith(f"/net/{each.name}"))
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        """Wherever its link is: the physical function is the host's."""
+        found = [each.vf for each in self._everywhere() if each.link.identity.bus == address]
+        return found[0] if found else None
+
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        for group in vf.changes(before, after):
+            self._world.event(f"vf {group[0][0]}")
+            for fake in self._everywhere():
+                if fake.vf and fake.vf[:2] == (pf, number):
+                    changed = {**dict(fake.vf.settings), **dict(group)}
+                    fake.vf = fake.vf._replace(settings=tuple(changed.items()))
+
+    def _everywhere(self) -> list[FakeLink]:
+        there = [fake for links in self._world.namespaces.values() for fake in links.values()]
+        return there + self._world.functions
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         return tuple(self._at(ifindex).addresses)

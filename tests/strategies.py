@@ -64,6 +64,7 @@ def route_requests(draw: st.DrawFn) -> RouteRequest:
 
 
 _TUNED = (("coalesce.adaptive-rx", "on"), ("features.rx-gro", "on"), ("features.tso", "off"))
+_OF_VF = (("trust", "on"), ("vlan", "100"), ("link_state", "auto"))
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -92,6 +93,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         up=up,
         keep_addresses=draw(st.booleans()),
         ethtool=draw(st.sampled_from(((), _TUNED))),
+        vf=draw(st.sampled_from(((), _OF_VF))),
     )
 
 

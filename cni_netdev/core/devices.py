@@ -31,6 +31,7 @@ _KEYS = (
     "up",
     "keep_addresses",
     "ethtool",
+    "vf",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
@@ -109,6 +110,7 @@ class _Device(Object):
             source=self._source,
             where=self.where,
             ethtool=self._ethtool(),
+            vf=self._vf(),
         )
 
     def _ethtool(self) -> tuple[tuple[str, str], ...]:
@@ -117,6 +119,13 @@ class _Device(Object):
         from cni_netdev.core import tuning  # most devices ask for none
 
         return tuning.parse(self.nested("ethtool"))
+
+    def _vf(self) -> tuple[tuple[str, str], ...]:
+        if not self.has("vf"):
+            return ()
+        from cni_netdev.core import vf
+
+        return vf.parse(self.nested("vf"))
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]

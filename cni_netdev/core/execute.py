@@ -20,6 +20,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetVf,
     Sysctl,
     Tune,
     Xdp,
@@ -80,6 +81,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_ethtool(link, key, after)
         case Tune(link, wanted):
             here.tune(link, wanted)
+        case SetVf():
+            here.set_virtual_function(step.pf, step.number, step.before, step.after)
         case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
@@ -120,6 +123,10 @@ class Runner:
         if self._pod.link(name=expected.name) is not None:
             fault = f"{expected.name!r} is the name or altname of another link in the pod"
             faults.append(Fault(f"{request.where}.new_name", fault))
+        if not link.identity.ifindex:
+            from cni_netdev.core import userspace
+
+            return [*faults, *userspace.faults(request, link), *self._vf_faults(lent)]
         if request.mtu is not None and request.mtu < link.min_mtu:
             fault = f"{request.mtu} is below {link.name}'s minimum of {link.min_mtu}"
             faults.append(Fault(f"{request.where}.mtu", fault))
@@ -134,7 +141,15 @@ class Runner:
 
             offered = self._host.tunables(link.name)
             faults += tuning.faults(request.ethtool, offered, link.name, request.where)
-        return faults
+        return faults + self._vf_faults(lent)
+
+    def _vf_faults(self, lent: Lent) -> list[Fault]:
+        if not lent.request.vf:
+            return []
+        from cni_netdev.core import vf
+
+        request, home = lent.request, lent.home
+        return vf.faults(request.vf, home.vf, home.link.name, request.where)
 
     def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
         """An altname equal to a name in the pod, of these devices too, would stop a move."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Neighbour,
         Qdisc,
         Route,
+        VirtualFunction,
     )
     from cni_netdev.core.ports import Netns, Occupancy
     from cni_netdev.core.tuning import Pairs, Tunable
@@ -183,8 +184,22 @@ class SystemNetns:
     def driver_of_bus(self, address: str) -> str | None:
         return self._sysfs.driver_of_bus(address)
 
+    def user_space(self, address: str) -> Link | None:
+        driver = self._sysfs.driver_of_bus(address)
+        from cni_netdev.core import userspace
+
+        if driver is None or not userspace.is_driver(driver):
+            return None
+        inode = self._sysfs.network_function(address)
+        return userspace.function(address, driver, inode) if inode else None
+
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         return self._sysfs.by_kernel_path(path)
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        from cni_netdev.core import virtual
+
+        return virtual.look(self._rtnl, self._sysfs, address)
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         replies = self._list("addresses", rtnl.address_dump(ifindex), RTM_GETADDR, ifindex)
@@ -397,6 +412,11 @@ class SystemNetns:
 
         with self._inside():
             tuner.tune(name, wanted)
+
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        from cni_netdev.core import virtual
+
+        virtual.change(self._rtnl, self._sysfs, (pf, number), before, after)
 
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf

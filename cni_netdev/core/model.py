@@ -61,6 +61,7 @@ class DeviceRequest(NamedTuple):
     addresses: CIDR, in the order given (``address`` first).
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
     ethtool: ((``features.tso``, ``off``), ...); see tuning.
+    vf: ((``vlan``, ``100``), ...), set through the physical function; see vf.
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -75,6 +76,13 @@ class DeviceRequest(NamedTuple):
     source: Source = "config"
     where: str = ""
     ethtool: tuple[tuple[str, str], ...] = ()
+    vf: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def privileges(self) -> tuple[str, ...]:
+        """What of it a tenant gets only where a rule grants it by name; see policy."""
+        private = any(key.startswith("private_flags.") for key, _ in self.ethtool)
+        return ("vf",) * bool(self.vf) + ("private_flags",) * private
 
     @property
     def wish(self) -> DeviceRequest:
@@ -179,7 +187,7 @@ class Qdisc(NamedTuple):
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
-    ifindex: on the host, before it was lent.
+    ifindex: on the host, before it was lent; 0: there is no link, see userspace.
     inode: of its sysfs directory; kept over moves and renames, never that of a link made anew.
     perm_mac: the permanent address of hardware, or None.  bus: e.g. ``0000:3b:02.1``, or None.
     """
@@ -268,6 +276,17 @@ class Link(NamedTuple):
         return (self.settings.name, *self.altnames)
 
 
+class VirtualFunction(NamedTuple):
+    """An SR-IOV virtual function by its physical one, which alone may set these of it.
+
+    pf: PCI address.  settings: those of them that were looked at; see vf.
+    """
+
+    pf: str
+    number: int
+    settings: tuple[tuple[str, str], ...]
+
+
 class Snapshot(NamedTuple):
     """Everything of a link on the host that lending it can lose.
 
@@ -276,6 +295,7 @@ class Snapshot(NamedTuple):
     forwarding: None when that was not looked at.  ethtool: (what, bytes in hexadecimal); see there.
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
+    vf: None unless something of it was asked for; then what that changes.
     """
 
     link: Link
@@ -288,6 +308,7 @@ class Snapshot(NamedTuple):
     forwarding: tuple[Forwarding, ...] | None = None
     ethtool: tuple[tuple[str, str], ...] = ()
     quiet: bool = False
+    vf: VirtualFunction | None = None
 
 
 class Owner(NamedTuple):

@@ -38,6 +38,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetVf,
     Sysctl,
     Tune,
     Xdp,
@@ -63,7 +64,7 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
     expected = settings._replace(
         name=request.new_name or settings.name,
         mtu=request.mtu or settings.mtu,
-        mac=request.mac or settings.mac,
+        mac=request.mac or dict(request.vf).get("mac") or settings.mac,
         flags=(settings.flags & ~IFF_UP) | up,
     )
     kept = home if request.keep_addresses else Snapshot(home.link)
@@ -91,9 +92,16 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
+        if lent.home.vf:
+            from cni_netdev.core.vf import wanted
+
+            had = lent.home.vf
+            after = wanted(lent.request.vf, had.settings)
+            steps.append((position, SetVf(had.pf, had.number, had.settings, after)))
         if lent.request.ethtool:
             steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
-        steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
+        if lent.home.link.identity.ifindex:
+            steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
@@ -190,6 +198,9 @@ def leave_pod(lent: Lent, seen: Link, name: str, taken: frozenset[str]) -> list[
     steps: list[Step] = [Altname("pod", each, False) for each in dropped]
     home = lent.home.link.settings
     arriving = home._replace(name=name, flags=home.flags & ~IFF_UP, token=seen.settings.token)
+    if lent.home.vf:
+        # It may have another MAC only when its physical function lets it; settle does both.
+        arriving = arriving._replace(mac=seen.settings.mac)
     out = Move("host", arriving, seen.settings)
     steps.append(out.inverse())
     return steps
@@ -223,6 +234,7 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
+    steps.extend(virtual_function(home, now))
     parked = wanted._replace(
         flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP, token=present.token
     )
@@ -256,6 +268,14 @@ def pieces(change: Change) -> tuple[Change, ...]:
 
 def _down(settings: LinkSettings) -> LinkSettings:
     return settings._replace(flags=settings.flags & ~IFF_UP)
+
+
+def virtual_function(home: Snapshot, now: Snapshot) -> list[Step]:
+    """Its physical function's settings of it, as they were."""
+    had, has = home.vf, now.vf
+    if had is None or (has is not None and has.settings == had.settings):
+        return []
+    return [SetVf(had.pf, had.number, has.settings if has else (), had.settings)]
 
 
 def _kind_data(home: Snapshot, now: Snapshot) -> list[Step]:

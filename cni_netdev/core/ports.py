@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Qdisc,
         Record,
         Route,
+        VirtualFunction,
     )
     from cni_netdev.core.tuning import Pairs, Tunable
 
@@ -71,8 +72,17 @@ class Netns(Protocol):
     def driver_of_bus(self, address: str) -> str | None:
         """The driver of a PCI device; None when there is no such device or driver."""
 
+    def user_space(self, address: str) -> Link | None:
+        """The PCI network function that a driver in user space has; see userspace."""
+
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         """Names of the links in a directory under /sys/devices."""
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        """The VF with this PCI address; None when that is none.
+
+        Without settings where its physical function has no link in this namespace.
+        """
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         """Its permanent addresses, in the kernel's order."""
@@ -157,6 +167,9 @@ class Netns(Protocol):
 
     def tune(self, name: str, wanted: Pairs) -> None:
         """Also refuses what the driver did not do; see tuning."""
+
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        """What differs, in a message for each of vf.GROUPS; refuses what the driver did not do."""
 
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 

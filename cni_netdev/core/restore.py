@@ -14,7 +14,7 @@ from cni_netdev.core.execute import perform
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.overhearing import silence
-from cni_netdev.core.settle import Settled, settle
+from cni_netdev.core.settle import Settled, settle, settle_function
 from cni_netdev.core.steps import Altname
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ class _Homecoming:
     def run(self) -> tuple[Release, tuple[Lent, ...]]:
         """What was done, and the devices that stay on record."""
         devices = self._record.devices
+        moved = [lent for lent in devices if lent.home.link.identity.ifindex]
+        stayed = [lent for lent in devices if not lent.home.link.identity.ifindex]
         try:
-            fetched = [(lent, self._fetched(lent)) for lent in reversed(devices)]
+            fetched = [(lent, self._fetched(lent)) for lent in reversed(moved)]
         finally:
             self._locator.close()
         home = [(lent, link) for lent, link in fetched if link is not None]
@@ -142,6 +144,7 @@ class _Homecoming:
             (lent, self._settled(lent, link) if first and first.refused else first)
             for (lent, first), (_, link) in zip(settled, home, strict=True)
         ]
+        settled += [(lent, self._function_settled(lent)) for lent in reversed(stayed)]
         for lent, result in settled:
             if result is None or result.again:
                 self._away.append(lent)
@@ -207,6 +210,13 @@ class _Homecoming:
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):
                 return Settled(name, (self._left(lent),), refused=False, again=False)
+            self._stays_away(lent, error)
+            return None
+
+    def _function_settled(self, lent: Lent) -> Settled | None:
+        try:
+            return settle_function(self._host, lent.home)
+        except Exception as error:  # noqa: BLE001 - as above
             self._stays_away(lent, error)
             return None
 

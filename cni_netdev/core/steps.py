@@ -146,6 +146,18 @@ class Tune(NamedTuple):
     wanted: tuple[tuple[str, str], ...]
 
 
+class SetVf(NamedTuple):
+    """Of the virtual function with this number; ``pf`` is the PCI address of its physical one."""
+
+    pf: str
+    number: int
+    before: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...]
+
+    def inverse(self) -> SetVf:
+        return self._replace(before=self.after, after=self.before)
+
+
 class Xdp(NamedTuple):
     """Program ids; 0 is none.  Putting one back needs it to be still loaded."""
 
@@ -180,6 +192,7 @@ Step = (
     | Sysctl
     | SetEthtool
     | Tune
+    | SetVf
     | Xdp
     | RemoveTcx
 )

@@ -52,6 +52,7 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "up": request.up,
         "keep_addresses": request.keep_addresses,
         "ethtool": _sections(request.ethtool),
+        "vf": dict(request.vf) or None,
     }
     return {key: value for key, value in written.items() if value is not None}
 
