@@ -104,6 +104,9 @@ class World:
         self.buses: set[str] = set()
         # What drivers in user space have.
         self.functions: list[FakeLink] = []
+        # Programs on bpf_links, and (inode of a link, program) that are held for it.
+        self.linked: set[int] = set()
+        self.held: set[tuple[int, int]] = set()
         # By namespace: those that links went to from there.
         self.known: dict[int, set[int]] = {}
         self.out_of_sight: set[int] = set()
@@ -530,6 +533,31 @@ class FakeNetns:
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
         self._world.event(f"detach tcx {attach}")
         self._at(ifindex).tcx.remove((attach, program))
+
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        self._world.event(f"attach tcx {attach}")
+        there = self._at(ifindex).tcx
+        if (attach, program) in there:
+            raise KernelRefused("tcx", errno.EEXIST)
+        own = [at for at, each in enumerate(there) if each[0] == attach]
+        if before:
+            there.insert(there.index((attach, before)), (attach, program))
+        else:  # ingress is listed before egress
+            there.insert(
+                own[-1] + 1 if own else len(there) * (attach == "egress"), (attach, program)
+            )
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        self._at(ifindex)
+        return tuple(sorted(self._world.linked))
+
+    def hold_program(self, inode: int, program: int) -> None:
+        self._world.event(f"hold program {program}")
+        self._world.held.add((inode, program))
+
+    def let_go_programs(self, inode: int) -> None:
+        self._world.event("let programs go")
+        self._world.held = {each for each in self._world.held if each[0] != inode}
 
     def close(self) -> None:
         """Nothing is held."""

@@ -94,6 +94,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         keep_addresses=draw(st.booleans()),
         ethtool=draw(st.sampled_from(((), _TUNED))),
         vf=draw(st.sampled_from(((), _OF_VF))),
+        ebpf=draw(st.sampled_from(("", "detach"))),
     )
 
 

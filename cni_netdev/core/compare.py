@@ -70,6 +70,10 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             for each in lent.routes
             if essence(each) not in routes
         ]
+    if lent.request.ebpf:
+        own = {program for _, program in (*lent.home.link.xdp, *lent.home.tcx)}
+        on_it = [program for _, program in (*link.xdp, *pod.tcx(ifindex))]
+        found += [f"{name} has the host's program {each}" for each in on_it if each in own]
     if lent.request.ethtool:
         from cni_netdev.core.tuning import unmet
 

@@ -32,6 +32,7 @@ _KEYS = (
     "keep_addresses",
     "ethtool",
     "vf",
+    "ebpf",
 )
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
@@ -111,6 +112,7 @@ class _Device(Object):
             where=self.where,
             ethtool=self._ethtool(),
             vf=self._vf(),
+            ebpf=self.take("ebpf", values.as_ebpf) or "",
         )
 
     def _ethtool(self) -> tuple[tuple[str, str], ...]:

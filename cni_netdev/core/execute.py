@@ -8,8 +8,10 @@ from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestErr
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
+    AddTcx,
     Altname,
     Change,
+    HoldProgram,
     Master,
     Move,
     RemoveTcx,
@@ -90,6 +92,10 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
                 here.attach_xdp(ifindex, mode, after)
         case RemoveTcx(_, attach, program):
             here.detach_tcx(ifindex, attach, program)
+        case AddTcx(_, attach, program, before):
+            here.attach_tcx(ifindex, attach, program, before)
+        case HoldProgram(inode, program):
+            here.hold_program(inode, program)
 
 
 class Runner:
@@ -141,7 +147,19 @@ class Runner:
 
             offered = self._host.tunables(link.name)
             faults += tuning.faults(request.ethtool, offered, link.name, request.where)
+        if request.ebpf:
+            faults += self._ebpf_faults(lent)
         return faults + self._vf_faults(lent)
+
+    def _ebpf_faults(self, lent: Lent) -> list[Fault]:
+        name, linked = lent.home.link.name, self._host.on_links(lent.home.link.identity.ifindex)
+        return [
+            Fault(
+                f"{lent.request.where}.ebpf",
+                f"program {each} of {name} is on a bpf_link, which only its owner can make again",
+            )
+            for each in linked
+        ]
 
     def _vf_faults(self, lent: Lent) -> list[Fault]:
         if not lent.request.vf:

@@ -449,6 +449,28 @@ class SystemNetns:
         with self._inside():
             bpf.detach_tcx(ifindex, attach, program)
 
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        from cni_netdev.core import bpf
+
+        with self._inside():
+            bpf.attach_tcx(ifindex, attach, program, before)
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        from cni_netdev.core import bpf
+
+        with self._inside():
+            return bpf.on_links(ifindex)
+
+    def hold_program(self, inode: int, program: int) -> None:
+        from cni_netdev.core import bpfpins
+
+        bpfpins.hold(inode, program)
+
+    def let_go_programs(self, inode: int) -> None:
+        from cni_netdev.core import bpfpins
+
+        bpfpins.let_go(inode)
+
     def _send(self, what: str, message: Any, kind: int, flags: int = NLM_F_ACK) -> None:
         self._rtnl.request(what, message, kind, flags)
 

@@ -62,6 +62,7 @@ class DeviceRequest(NamedTuple):
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
     ethtool: ((``features.tso``, ``off``), ...); see tuning.
     vf: ((``vlan``, ``100``), ...), set through the physical function; see vf.
+    ebpf: ``detach``: without the host's own XDP and TCX programs while it is away; or "".
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -77,12 +78,14 @@ class DeviceRequest(NamedTuple):
     where: str = ""
     ethtool: tuple[tuple[str, str], ...] = ()
     vf: tuple[tuple[str, str], ...] = ()
+    ebpf: str = ""
 
     @property
     def privileges(self) -> tuple[str, ...]:
         """What of it a tenant gets only where a rule grants it by name; see policy."""
         private = any(key.startswith("private_flags.") for key, _ in self.ethtool)
-        return ("vf",) * bool(self.vf) + ("private_flags",) * private
+        needed = (("vf", self.vf), ("private_flags", private), ("ebpf", self.ebpf))
+        return tuple(name for name, asked in needed if asked)
 
     @property
     def wish(self) -> DeviceRequest:

@@ -26,8 +26,10 @@ from cni_netdev.core.model import (
     Snapshot,
 )
 from cni_netdev.core.steps import (
+    AddTcx,
     Altname,
     Change,
+    HoldProgram,
     Master,
     Move,
     RemoveTcx,
@@ -100,6 +102,8 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
             steps.append((position, SetVf(had.pf, had.number, had.settings, after)))
         if lent.request.ethtool:
             steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
+        if lent.request.ebpf:
+            steps.extend((position, step) for step in _without_programs(lent.home))
         if lent.home.link.identity.ifindex:
             steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
     for position, lent in enumerate(devices):
@@ -114,6 +118,17 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
     return steps
+
+
+def _without_programs(home: Snapshot) -> list[Step]:
+    """Off, and kept loaded for the way back; settle puts them on again."""
+    inode = home.link.identity.inode
+    programs = dict.fromkeys(program for _, program in (*home.link.xdp, *home.tcx))
+    return [
+        *(HoldProgram(inode, program) for program in programs),
+        *(Xdp("host", mode, program, 0) for mode, program in home.link.xdp),
+        *(RemoveTcx("host", attach, program) for attach, program in home.tcx),
+    ]
 
 
 def _needs_another_route(route: Route) -> bool:
@@ -294,6 +309,11 @@ def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
         if had.get(mode) != has.get(mode)
     )
     steps.extend(RemoveTcx("host", *each) for each in now.tcx if each not in home.tcx)
+    for at in reversed(range(len(home.tcx))):  # so that what comes behind is there
+        attach, program = home.tcx[at]
+        if home.tcx[at] not in now.tcx:
+            behind = [each for each in home.tcx[at + 1 :] if each[0] == attach]
+            steps.append(AddTcx("host", attach, program, behind[0][1] if behind else 0))
     return steps
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.model import Link, Snapshot, Source
 
 # What of a request needs more than the link: it may change what the host trusts the link to be.
-PRIVILEGES = ("vf", "private_flags")
+PRIVILEGES = ("vf", "private_flags", "ebpf")
 _GLOB_KEYS = ("names", "drivers", "kinds", "pci", "namespaces")
 _MAGIC = frozenset("*?[")
 _MOST_RULES = 1024

@@ -177,6 +177,17 @@ class Netns(Protocol):
 
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None: ...
 
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        """before: another program there, or 0: last."""
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        """Those of its programs that hang on a bpf_link."""
+
+    def hold_program(self, inode: int, program: int) -> None:
+        """Keep it loaded for the link with this inode; see bpfpins."""
+
+    def let_go_programs(self, inode: int) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -14,7 +14,7 @@ from cni_netdev.core.execute import perform
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.overhearing import silence
-from cni_netdev.core.settle import Settled, settle, settle_function
+from cni_netdev.core.settle import Settled, let_go, settle, settle_function
 from cni_netdev.core.steps import Altname
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ class _Homecoming:
                 name = lent.home.link.name
                 self._lost += 1
                 self._notes.append(f"{name} is lost: it is neither on the host nor in the pod")
+                if lent.request.ebpf:
+                    self._host.let_go_programs(lent.home.link.identity.inode)
                 return None
             place, seen = found
             if place is self._host:
@@ -206,7 +208,8 @@ class _Homecoming:
             link = self._host.link(ifindex=link.identity.ifindex) or link
             if link.name != name:
                 name = self._free_name(lent)
-            return settle(self._host, lent.home, link, name)
+            settled = settle(self._host, lent.home, link, name)
+            return let_go(self._host, lent.home, settled) if lent.request.ebpf else settled
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):
                 return Settled(name, (self._left(lent),), refused=False, again=False)

@@ -101,6 +101,21 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     return Settled(link.name, tuple(notes), bool(refusals) or displaced, again)
 
 
+def let_go(host: Netns, home: Snapshot, settled: Settled) -> Settled:
+    """Of the programs that were held for the way back; not while one may still be missing."""
+    if settled.again:
+        return settled
+    had, seen = home.link, host.link(ifindex=home.link.identity.ifindex)
+    if seen is None or (seen.xdp, host.tcx(seen.identity.ifindex)) != (had.xdp, home.tcx):
+        notes = (*settled.notes, f"{had.name}: its programs stay in /sys/fs/bpf/cni-netdev")
+        return settled._replace(notes=notes)
+    try:
+        host.let_go_programs(had.identity.inode)
+    except KernelRefused as error:
+        return settled._replace(notes=(*settled.notes, error.message))
+    return settled
+
+
 def settle_function(host: Netns, home: Snapshot) -> Settled:
     """The same for a function that never left, since a driver in user space has it."""
     now = Snapshot(home.link, vf=_virtual_function(host, home))

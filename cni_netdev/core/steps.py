@@ -171,10 +171,29 @@ class Xdp(NamedTuple):
 
 
 class RemoveTcx(NamedTuple):
-    """Take away a TCX program that a pod planted; has no inverse and needs none."""
+    """Take away a TCX program."""
 
     place: Place
     attach: str
+    program: int
+
+
+class AddTcx(NamedTuple):
+    """Put a TCX program back before ``before``, or last if that is 0; it must still be loaded."""
+
+    place: Place
+    attach: str
+    program: int
+    before: int = 0
+
+    def inverse(self) -> RemoveTcx:
+        return RemoveTcx(self.place, self.attach, self.program)
+
+
+class HoldProgram(NamedTuple):
+    """Keep a program loaded that the link with this inode is to lose; settled links let go."""
+
+    inode: int
     program: int
 
 
@@ -195,4 +214,6 @@ Step = (
     | SetVf
     | Xdp
     | RemoveTcx
+    | AddTcx
+    | HoldProgram
 )

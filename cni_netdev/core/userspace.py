@@ -30,7 +30,7 @@ def function(bus: str, driver: str, inode: int) -> Link:
 
 def faults(request: DeviceRequest, link: Link) -> list[Fault]:
     """What is asked for and only a link has."""
-    link_only = ("addresses", "routes", "mtu", "mac", "keep_addresses", "ethtool")
+    link_only = ("addresses", "routes", "mtu", "mac", "keep_addresses", "ethtool", "ebpf")
     asked = [each for each in link_only if getattr(request, each)]
     reason = f"{link.name} has no link: driver {link.driver} has it, for a program"
     return [Fault(f"{request.where}.{each}", reason) for each in asked]

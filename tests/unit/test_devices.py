@@ -53,6 +53,7 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         "keep_addresses": request.keep_addresses,
         "ethtool": _sections(request.ethtool),
         "vf": dict(request.vf) or None,
+        "ebpf": request.ebpf or None,
     }
     return {key: value for key, value in written.items() if value is not None}
 
