@@ -120,7 +120,8 @@ def _reported_interface(lent: Lent, sandbox: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": lent.expected.name, "sandbox": sandbox}
     if lent.expected.mac:
         entry["mac"] = lent.expected.mac
-    entry["mtu"] = lent.expected.mtu
+    if lent.expected.mtu:
+        entry["mtu"] = lent.expected.mtu
     if lent.home.link.identity.bus:
         entry["pciID"] = lent.home.link.identity.bus
     return entry

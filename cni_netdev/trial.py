@@ -63,7 +63,8 @@ def _of_request(
             why = error.message.removeprefix(f"{request.where}: ")
             return Trial(*asked, None, allowed=False, why=why)
         lent = next(each for each in record.devices if selects(request.selector, each.home.link))
-        verdict = rules.admit(lent.home, request.source, pod, policy)
+        verdict = rules.admit(lent.home, request.source, pod, policy, privileges=request.privileges)
         why = f"{verdict.reason}; lent to {record.owner} now"
         return Trial(*asked, lent.home.link.name, verdict.allowed, why)
-    return Trial(*asked, link.name, *look(host, link, request.source, pod, policy))
+    verdict = look(host, link, request.source, pod, policy, request.privileges)
+    return Trial(*asked, link.name, *verdict)

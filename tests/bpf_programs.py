@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cni_netdev.core import bpf, libc
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PROG_LOAD, _OBJ_PIN, _PROG_ATTACH, _LINK_CREATE = 5, 6, 8, 28
 _SCHED_CLS, _XDP = 3, 6  # program types
@@ -32,6 +30,12 @@ def load(kind: str) -> int:
         ctypes.addressof(code),
         ctypes.addressof(name),
     )[1]
+
+
+def number(fd: int) -> int:
+    """The id of the program open at ``fd``."""
+    told = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    return int(re.search(r"^prog_id:\s*(\d+)$", told, re.MULTILINE)[1])  # type: ignore[index]
 
 
 def attach_tcx(ifindex: int, where: str) -> None:

@@ -15,6 +15,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cni_netdev.core import vf
 from cni_netdev.core.errors import KernelRefused, LockTimeout, NetnsError
 from cni_netdev.core.model import (
     IFF_UP,
@@ -30,6 +31,7 @@ from cni_netdev.core.model import (
     Record,
     Route,
     Rule,
+    VirtualFunction,
     Vrf,
 )
 from cni_netdev.core.tuning import Tunable, meant, unmet
@@ -76,6 +78,7 @@ class FakeLink:
         self.on: FakeLink | None = None
         self.made_in = 0
         self.duplicates: list[str] = []
+        self.vf: VirtualFunction | None = None
 
     @property
     def ifindex(self) -> int:
@@ -98,6 +101,7 @@ class FakeLink:
             tuple(self.tcx),
             tuple(self.qdiscs),
             frozenset(self.forwarding),
+            self.vf,
         )
 
 
@@ -122,6 +126,11 @@ class World:
         self.occupied: set[int] = set()
         self.events: list[str] = []
         self.buses: set[str] = set()
+        # What drivers in user space have.
+        self.functions: list[FakeLink] = []
+        # Programs on bpf_links, and (inode of a link, program) that are held for it.
+        self.linked: set[int] = set()
+        self.held: set[tuple[int, int]] = set()
         # By namespace: those that links went to from there.
         self.known: dict[int, set[int]] = {}
         self.rules: dict[int, list[Rule]] = {}
@@ -380,11 +389,33 @@ class FakeNetns:
     def has_bus(self, address: str) -> bool:
         return address in self._world.buses
 
-    def driver_of_bus(self, address: str) -> str | None:  # noqa: ARG002
-        return None
+    def driver_of_bus(self, address: str) -> str | None:
+        function = self.user_space(address)
+        return function.driver if function else None
+
+    def user_space(self, address: str) -> Link | None:
+        found = [each.link for each in self._world.functions if each.link.name == address]
+        return found[0] if found else None
 
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if path.endswith(f"/net/{each.name}"))
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        """Wherever its link is: the physical function is the host's."""
+        found = [each.vf for each in self._everywhere() if each.link.identity.bus == address]
+        return found[0] if found else None
+
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        for group in vf.changes(before, after):
+            self._world.event(f"vf {group[0][0]}")
+            for fake in self._everywhere():
+                if fake.vf and fake.vf[:2] == (pf, number):
+                    changed = {**dict(fake.vf.settings), **dict(group)}
+                    fake.vf = fake.vf._replace(settings=tuple(changed.items()))
+
+    def _everywhere(self) -> list[FakeLink]:
+        there = [fake for links in self._world.namespaces.values() for fake in links.values()]
+        return there + self._world.functions
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         return tuple(self._at(ifindex).addresses)
@@ -672,6 +703,31 @@ class FakeNetns:
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
         self._world.event(f"detach tcx {attach}")
         self._at(ifindex).tcx.remove((attach, program))
+
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        self._world.event(f"attach tcx {attach}")
+        there = self._at(ifindex).tcx
+        if (attach, program) in there:
+            raise KernelRefused("tcx", errno.EEXIST)
+        own = [at for at, each in enumerate(there) if each[0] == attach]
+        if before:
+            there.insert(there.index((attach, before)), (attach, program))
+        else:  # ingress is listed before egress
+            there.insert(
+                own[-1] + 1 if own else len(there) * (attach == "egress"), (attach, program)
+            )
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        self._at(ifindex)
+        return tuple(sorted(self._world.linked))
+
+    def hold_program(self, inode: int, program: int) -> None:
+        self._world.event(f"hold program {program}")
+        self._world.held.add((inode, program))
+
+    def let_go_programs(self, inode: int) -> None:
+        self._world.event("let programs go")
+        self._world.held = {each for each in self._world.held if each[0] != inode}
 
     def close(self) -> None:
         """Nothing is held."""

@@ -127,6 +127,7 @@ def extras(draw: st.DrawFn) -> Extras | None:
 
 
 _TUNED = (("coalesce.adaptive-rx", "on"), ("features.rx-gro", "on"), ("features.tso", "off"))
+_OF_VF = (("trust", "on"), ("vlan", "100"), ("link_state", "auto"))
 selectors = st.one_of(
     st.builds(Selector, st.just("name"), names),
     st.builds(Selector, st.just("hwaddr"), macs),
@@ -157,6 +158,8 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         extras=draw(extras()),
         ethtool=draw(st.sampled_from(((), _TUNED))),
         rdma=draw(_maybe(st.booleans())),  # type: ignore[arg-type]
+        vf=draw(st.sampled_from(((), _OF_VF))),
+        ebpf=draw(st.sampled_from(("", "detach"))),
     )
 
 

@@ -50,6 +50,7 @@ class Messages(NamedTuple):
 
 _loaded: list[Messages] = []
 _rarer: dict[str, Any] = {}
+_loaded_vf: list[Any] = []
 _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its two flags
 _UNKNOWN = ("UNKNOWN", "hex")
 _NUMBERS = {
@@ -95,6 +96,41 @@ def further_message(
         attributes.get(each, (f"UNUSED_{each}", "hex")) for each in range(max(attributes) + 1)
     )
     return message_class(name, "", fields, known)
+
+
+def vf_message() -> Any:
+    """An empty link message that can carry what the host sets of virtual functions.
+
+    pyroute2's VLAN of a VF lacks the two bytes that pad struct ifla_vf_vlan_info.  None of these is
+    a subclass of pyroute2's: of a class that was used already, that would encode as it does.
+    """
+    if not _loaded_vf:
+        _loaded_vf.append(_vf_message(messages().link))
+    return _loaded_vf[0]()
+
+
+def _vf_message(link: Any) -> Any:
+    listed = link.vflist
+    info, vlans = listed.vfinfo, listed.vfinfo.vf_vlist
+    nla = listed.__mro__[1]
+    nlmsg = next(each for each in link.__mro__ if each.__name__ == "nlmsg")
+
+    def anew(made: Any, **changed: Any) -> Any:
+        body = {name: each for name, each in vars(made).items() if isinstance(each, type)}
+        body.update(prefix=made.prefix, nla_map=made.nla_map, **changed)
+        return type(made.__name__, (nla,), body)
+
+    vlan = type("ivvi", (nla,), {"fields": (*vlans.ivvi.fields, ("pad", "2x"))})
+    needed = ("IFLA_IFNAME", "IFLA_EXT_MASK", "IFLA_VFINFO_LIST")
+    body = {
+        "prefix": "IFLA_",
+        "fields": link.fields,
+        "nla_map": tuple(
+            (each, kind if each in needed else "cdata") for each, kind in link.nla_map
+        ),
+        "vflist": anew(listed, vfinfo=anew(info, vf_vlist=anew(vlans, ivvi=vlan))),
+    }
+    return _swift(type("vfmsg", (nlmsg,), body))
 
 
 def _load() -> Messages:

@@ -35,6 +35,8 @@ def resolve(host: Netns, request: DeviceRequest) -> Link:
             "select it by name",
         )
     link = host.link(name=names[0]) if names else None
+    if link is None and kind == "pci_address":
+        link = host.user_space(value)
     if link is None:
         raise DeviceNotFound(
             f"{request.where}: no link on the host has {request.selector}", _hint(host, kind, value)
@@ -68,10 +70,10 @@ def _macs(link: Link) -> tuple[str | None, str | None]:
 
 def refuse_same_link_twice(requests: tuple[DeviceRequest, ...], links: tuple[Link, ...]) -> None:
     """Raises RequestError with every request whose link another one names already."""
-    first: dict[int, DeviceRequest] = {}
+    first: dict[int, DeviceRequest] = {}  # by inode
     faults = []
     for request, link in zip(requests, links, strict=True):
-        earlier = first.setdefault(link.identity.ifindex, request)
+        earlier = first.setdefault(link.identity.inode, request)
         if earlier is not request:
             faults.append(Fault(request.where, f"is the same link as {earlier.where}: {link.name}"))
     if faults:
@@ -87,7 +89,14 @@ def admit_all(
     """Raises PolicyRefused, which names every link that may not go and why."""
     refused = []
     for request, snapshot in zip(requests, snapshots, strict=True):
-        verdict = rules.admit(snapshot, request.source, pod, policy, overheard=not snapshot.quiet)
+        verdict = rules.admit(
+            snapshot,
+            request.source,
+            pod,
+            policy,
+            overheard=not snapshot.quiet,
+            privileges=request.privileges,
+        )
         refused += _refusal(request, snapshot.link, verdict)
     if refused:
         raise PolicyRefused("; ".join(refused))
@@ -106,13 +115,23 @@ def _refusal(request: DeviceRequest, link: Link, verdict: Verdict) -> list[str]:
     return [f"{request.where}: link {link.name} stays on the host: {verdict.reason}"]
 
 
-def look(host: Netns, link: Link, source: Source, pod: Pod, policy: Policy) -> Verdict:
+def look(
+    host: Netns,
+    link: Link,
+    source: Source,
+    pod: Pod,
+    policy: Policy,
+    privileges: tuple[str, ...] = (),
+) -> Verdict:
     """Whether the link may go, beforehand: what `netdevctl` shows."""
     ifindex = link.identity.ifindex
+    if not ifindex:
+        return rules.admit(Snapshot(link), source, pod, policy, privileges=privileges)
     seen = Snapshot(
         link,
         routes=host.routes(ifindex),
         qdiscs=host.qdiscs(ifindex),
         forwarding=host.forwarding(ifindex),
     )
-    return rules.admit(seen, source, pod, policy, overheard=host.overheard(link))
+    overheard = host.overheard(link)
+    return rules.admit(seen, source, pod, policy, overheard=overheard, privileges=privileges)

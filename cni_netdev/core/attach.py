@@ -74,7 +74,7 @@ class Attacher:
         wishes = [lent.request.wish for lent in record.devices]
         same = wishes == [request.wish for request in requests]
         stands = alive and record.complete
-        if not stands or (same and differences(record, target, {})):
+        if not stands or (same and differences(record, self._kernel.host, target, {})):
             release = self._restorer.release(record)
             if not release.complete:
                 raise CannotApply(
@@ -120,7 +120,8 @@ class Attacher:
     ) -> Record:
         with ExitStack() as locks:
             links = self._locked(requests, locks)
-            snapshots = tuple(take(self._kernel.host, link) for link in links)
+            pairs = zip(links, requests, strict=True)
+            snapshots = tuple(take(self._kernel.host, link, each.vf) for link, each in pairs)
             admit_all(requests, snapshots, policy, pod)
             devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, self._target)

@@ -14,7 +14,9 @@ from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import NamedTuple
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
-_PROG_DETACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO, _PROG_QUERY = 9, 13, 15, 16
+_OBJ_PIN, _PROG_ATTACH, _PROG_DETACH = 6, 8, 9
+_PROG_GET_FD_BY_ID, _OBJ_GET_INFO, _PROG_QUERY = 13, 15, 16
+_BEFORE, _BY_ID = 1 << 3, 1 << 5  # BPF_F_BEFORE, BPF_F_ID
 _LINK_GET_FD_BY_ID, _LINK_GET_NEXT_ID, _LINK_DETACH = 30, 31, 34
 _ATTACH = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _LINK_TYPE_XDP = 6
@@ -27,6 +29,11 @@ _NO_TCX = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EACC
 class _Attached(NamedTuple):
     program: int
     link: int
+
+
+class _XdpLink(NamedTuple):
+    program: int
+    ifindex: int
 
 
 def tcx(ifindex: int) -> tuple[tuple[str, int], ...]:
@@ -63,7 +70,7 @@ def detach_xdp_link(ifindex: int) -> None:
     while link := _next_link(link):
         fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
         try:
-            if _xdp_ifindex(fd) == ifindex:
+            if _xdp(fd).ifindex == ifindex:
                 _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
         finally:
             os.close(fd)
@@ -72,6 +79,39 @@ def detach_xdp_link(ifindex: int) -> None:
 def program_fd(program: int) -> int:
     """A descriptor of a loaded program; the caller closes it.  Raises KernelRefused."""
     return _fd_by_id("program", _PROG_GET_FD_BY_ID, program)
+
+
+def attach_tcx(ifindex: int, attach: str, program: int, before: int) -> None:
+    """Put a loaded program before another one, or last if that is 0.  Raises KernelRefused."""
+    fd = program_fd(program)
+    flags = _BEFORE | _BY_ID if before else 0
+    values = (ifindex, fd, _ATTACH[attach], flags, 0, before, 0)
+    try:
+        _bpf(f"attach TCX program {program}", _PROG_ATTACH, "=IIIIIIQ", *values)
+    finally:
+        os.close(fd)
+
+
+def on_links(ifindex: int) -> tuple[int, ...]:
+    """The programs of this link that hang on a bpf_link, which only its owner can make again."""
+    found = [each.program for attach in _ATTACH for each in _query(ifindex, attach) if each.link]
+    link = 0
+    while link := _next_link(link):
+        fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
+        try:
+            seen = _xdp(fd)
+        finally:
+            os.close(fd)
+        if seen.ifindex == ifindex:
+            found.append(seen.program)
+    return tuple(found)
+
+
+def pin(fd: int, path: str) -> None:
+    """Keep what is open at ``fd``, in a BPF file system.  Raises KernelRefused."""
+    name = libc.buffer(len(path) + 1)
+    name.raw = path.encode() + b"\0"
+    _bpf(f"pin {path}", _OBJ_PIN, "=QII", libc.address(name), fd, 0)
 
 
 def _query(ifindex: int, attach: str) -> list[_Attached]:
@@ -104,12 +144,12 @@ def _next_link(link: int) -> int:
     return following
 
 
-def _xdp_ifindex(fd: int) -> int:
-    """Of the link that an XDP bpf_link sits on; 0 for another type or a link that is gone."""
+def _xdp(fd: int) -> _XdpLink:
+    """What an XDP bpf_link holds and where; 0 for another type or a link that is gone."""
     info = libc.buffer(64)
     _bpf("look at a bpf_link", _OBJ_GET_INFO, "=IIQ", fd, len(info), libc.address(info))
-    kind, _, _, _, ifindex = struct.unpack_from("=IIIII", info.raw)
-    return ifindex if kind == _LINK_TYPE_XDP else 0
+    kind, _, program, _, ifindex = struct.unpack_from("=IIIII", info.raw)
+    return _XdpLink(program, ifindex) if kind == _LINK_TYPE_XDP else _XdpLink(0, 0)
 
 
 def _detach_link(link: int) -> None:

@@ -169,6 +169,7 @@ _REQUEST = _shape(
     extras=_optional(_EXTRAS),
     source=_one_of("config", "capability", "annotation"),
     ethtool=_TEXTS,
+    vf=_TEXTS,
 )
 _SETTINGS = _shape(model.LinkSettings, sizes=_NUMBERS)
 _ROUTE = _shape(model.Route, metrics=_NUMBERS, nexthops=_list(_shape(model.NextHop)))
@@ -194,6 +195,7 @@ _SNAPSHOT = _shape(
     tcx=_NUMBERS,
     qdiscs=_list(_shape(model.Qdisc)),
     forwarding=_optional(_list(_shape(model.Forwarding, attributes=_TEXTS))),
+    vf=_optional(_shape(model.VirtualFunction, settings=_TEXTS)),
 )
 _LENT = _shape(
     model.Lent,

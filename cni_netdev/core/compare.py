@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     Told = Mapping[str, Mapping[str, object]]
 
 
-def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
+def differences(record: Record, host: Netns, pod: Netns, told: Told) -> tuple[str, ...]:
     """A sentence for each difference between the record and the pod's namespace.
 
-    Judged: name, MTU, MAC, up, what ethtool was to set, that the addresses and routes given are
-    there, and the extras asked for.  What a later plugin added, or told to have set (``mac``,
-    ``mtu`` by name), is not ours to judge (CNI spec, CHECK).
+    Judged: name, MTU, MAC, up, what ethtool and the physical function were to set, that the
+    addresses and routes given are there, and the extras asked for.  What a later plugin added, or
+    told to have set (``mac``, ``mtu`` by name), is not ours to judge (CNI spec, CHECK).
     """
     found: list[str] = []
     for lent in record.devices:
+        if not lent.home.link.identity.ifindex:
+            found.extend(_function(lent, host))
+            found.extend(_virtual_function(lent, host))
+            continue
         link = pod.find(lent.home.link.identity)
         if link is None:
             found.append(
@@ -37,6 +41,7 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
                 found.extend(outfit.differences(lent, link, pod))
             if lent.request.rdma and not pod.rdma(link):
                 found.append(f"{lent.expected.name} has lost its RDMA device")
+            found.extend(_virtual_function(lent, host))
     return tuple(found)
 
 
@@ -71,12 +76,35 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             for each in lent.routes
             if essence(each) not in routes
         ]
+    if lent.request.ebpf:
+        own = {program for _, program in (*lent.home.link.xdp, *lent.home.tcx)}
+        on_it = [program for _, program in (*link.xdp, *pod.tcx(ifindex))]
+        found += [f"{name} has the host's program {each}" for each in on_it if each in own]
     if lent.request.ethtool:
         from cni_netdev.core.tuning import unmet
 
         tunables = pod.tunables(link.name)
         found += [f"{name}: ethtool's {each}" for each in unmet(lent.request.ethtool, tunables)]
     return found
+
+
+def _function(lent: Lent, host: Netns) -> list[str]:
+    home = lent.home.link
+    seen = host.user_space(home.name)
+    if seen is not None and seen.driver == home.driver:
+        return []
+    by_now = seen.driver if seen else host.driver_of_bus(home.name) or "no driver"
+    return [f"{lent.expected.name}: {home.name} is bound to {by_now} instead of {home.driver}"]
+
+
+def _virtual_function(lent: Lent, host: Netns) -> list[str]:
+    if not lent.request.vf:
+        return []
+    from cni_netdev.core.vf import differing
+
+    seen = host.virtual_function(lent.home.link.identity.bus or "")
+    settings = seen.settings if seen else ()
+    return [f"{lent.expected.name}: VF's {each}" for each in differing(lent.request.vf, settings)]
 
 
 def essence(route: Route) -> tuple[object, ...]:

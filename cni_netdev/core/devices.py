@@ -32,6 +32,8 @@ _KEYS = (
     "keep_addresses",
     "ethtool",
     "rdma",
+    "vf",
+    "ebpf",
 )
 # What few requests have; extras reads it.
 EXTRA_KEYS = (
@@ -134,6 +136,8 @@ class _Device(Object):
             source=self._source,
             where=self.where,
             ethtool=self._ethtool(),
+            vf=self._vf(),
+            ebpf=self.take("ebpf", values.as_ebpf) or "",
         )
 
     def _extras(self) -> Extras | None:
@@ -149,6 +153,13 @@ class _Device(Object):
         from cni_netdev.core import tuning  # most devices ask for none
 
         return tuning.parse(self.nested("ethtool"))
+
+    def _vf(self) -> tuple[tuple[str, str], ...]:
+        if not self.has("vf"):
+            return ()
+        from cni_netdev.core import vf
+
+        return vf.parse(self.nested("vf"))
 
     def _selector(self) -> Selector:
         given = [key for key in _SELECTORS if self.has(key)]

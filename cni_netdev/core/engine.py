@@ -277,7 +277,7 @@ class Injector:
         try:
             if target.cookie != record.netns.cookie:
                 return (f"{netns_path} is not the namespace that the devices were attached to",)
-            return differences(record, target, told)
+            return differences(record, self._kernel.host, target, told)
         finally:
             target.close()
 

@@ -9,9 +9,11 @@ from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
     AddRdma,
+    AddTcx,
     Altname,
     Change,
     Enslave,
+    HoldProgram,
     Master,
     Move,
     MoveRdma,
@@ -27,6 +29,7 @@ from cni_netdev.core.steps import (
     SetQdisc,
     SetRoute,
     SetRule,
+    SetVf,
     SetVrf,
     SetWlanType,
     Sysctl,
@@ -97,6 +100,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_ethtool(link, key, after)
         case Tune(link, wanted):
             here.tune(link, wanted)
+        case SetVf():
+            here.set_virtual_function(step.pf, step.number, step.before, step.after)
         case Xdp(_, mode, before, after):
             if before:
                 here.detach_xdp(ifindex, mode)
@@ -116,6 +121,10 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.set_wlan_type(ifindex, after)
         case NamePhy(_, number, before, after):
             here.rename_phy(number, before, after)
+        case AddTcx(_, attach, program, before):
+            here.attach_tcx(ifindex, attach, program, before)
+        case HoldProgram(inode, program):
+            here.hold_program(inode, program)
 
 
 class Runner:
@@ -150,6 +159,10 @@ class Runner:
         if self._pod.link(name=expected.name) is not None:
             fault = f"{expected.name!r} is the name or altname of another link in the pod"
             faults.append(Fault(f"{request.where}.new_name", fault))
+        if not link.identity.ifindex:
+            from cni_netdev.core import userspace
+
+            return [*faults, *userspace.faults(request, link), *self._vf_faults(lent)]
         if request.mtu is not None and request.mtu < link.min_mtu:
             fault = f"{request.mtu} is below {link.name}'s minimum of {link.min_mtu}"
             faults.append(Fault(f"{request.where}.mtu", fault))
@@ -172,7 +185,27 @@ class Runner:
             from cni_netdev.core import rdma  # of few links
 
             faults += rdma.faults(lent)
-        return faults
+        if request.ebpf:
+            faults += self._ebpf_faults(lent)
+        return faults + self._vf_faults(lent)
+
+    def _ebpf_faults(self, lent: Lent) -> list[Fault]:
+        name, linked = lent.home.link.name, self._host.on_links(lent.home.link.identity.ifindex)
+        return [
+            Fault(
+                f"{lent.request.where}.ebpf",
+                f"program {each} of {name} is on a bpf_link, which only its owner can make again",
+            )
+            for each in linked
+        ]
+
+    def _vf_faults(self, lent: Lent) -> list[Fault]:
+        if not lent.request.vf:
+            return []
+        from cni_netdev.core import vf
+
+        request, home = lent.request, lent.home
+        return vf.faults(request.vf, home.vf, home.link.name, request.where)
 
     def _left_behind(self, lent: Lent, others: frozenset[str]) -> frozenset[str]:
         """An altname equal to a name in the pod, of these devices too, would stop a move."""

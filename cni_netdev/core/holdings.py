@@ -34,7 +34,7 @@ def stacked_on(link: Link, records: Iterable[Record]) -> Owner | None:
     for record in records:
         for lent in record.devices:
             above = lent.home.link
-            same = above.lower == link.identity.ifindex and not above.lower_elsewhere
+            same = 0 != above.lower == link.identity.ifindex and not above.lower_elsewhere
             if same and above.kind in STACKED:
                 return record.owner
     return None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Rdma,
         Route,
         Rule,
+        VirtualFunction,
         Vrf,
     )
     from cni_netdev.core.nl80211 import Nl80211
@@ -211,8 +212,22 @@ class SystemNetns:
     def driver_of_bus(self, address: str) -> str | None:
         return self._sysfs.driver_of_bus(address)
 
+    def user_space(self, address: str) -> Link | None:
+        driver = self._sysfs.driver_of_bus(address)
+        from cni_netdev.core import userspace
+
+        if driver is None or not userspace.is_driver(driver):
+            return None
+        inode = self._sysfs.network_function(address)
+        return userspace.function(address, driver, inode) if inode else None
+
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         return self._sysfs.by_kernel_path(path)
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        from cni_netdev.core import virtual
+
+        return virtual.look(self._rtnl, self._sysfs, address)
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         replies = self._list("addresses", rtnl.address_dump(ifindex), RTM_GETADDR, ifindex)
@@ -528,6 +543,11 @@ class SystemNetns:
         with self._nldev() as nldev:
             nldev.add(link, name, soft)
 
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        from cni_netdev.core import virtual
+
+        virtual.change(self._rtnl, self._sysfs, (pf, number), before, after)
+
     def detach_xdp(self, ifindex: int, mode: str) -> None:
         from cni_netdev.core import bpf
 
@@ -558,6 +578,28 @@ class SystemNetns:
 
         with self._inside():
             bpf.detach_tcx(ifindex, attach, program)
+
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        from cni_netdev.core import bpf
+
+        with self._inside():
+            bpf.attach_tcx(ifindex, attach, program, before)
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        from cni_netdev.core import bpf
+
+        with self._inside():
+            return bpf.on_links(ifindex)
+
+    def hold_program(self, inode: int, program: int) -> None:
+        from cni_netdev.core import bpfpins
+
+        bpfpins.hold(inode, program)
+
+    def let_go_programs(self, inode: int) -> None:
+        from cni_netdev.core import bpfpins
+
+        bpfpins.let_go(inode)
 
     def _send(self, what: str, message: Any, kind: int, flags: int = NLM_F_ACK) -> None:
         self._rtnl.request(what, message, kind, flags)

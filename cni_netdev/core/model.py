@@ -111,6 +111,8 @@ class DeviceRequest(NamedTuple):
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
     ethtool: ((``features.tso``, ``off``), ...); see tuning.
     rdma: True: its RDMA device must be of use in the pod; None: goes along if it can; see rdma.
+    vf: ((``vlan``, ``100``), ...), set through the physical function; see vf.
+    ebpf: ``detach``: without the host's own XDP and TCX programs while it is away; or "".
     where: the path of the device in its source, for messages (``devices[0]``).
     """
 
@@ -127,6 +129,15 @@ class DeviceRequest(NamedTuple):
     source: Source = "config"
     where: str = ""
     ethtool: tuple[tuple[str, str], ...] = ()
+    vf: tuple[tuple[str, str], ...] = ()
+    ebpf: str = ""
+
+    @property
+    def privileges(self) -> tuple[str, ...]:
+        """What of it a tenant gets only where a rule grants it by name; see policy."""
+        private = any(key.startswith("private_flags.") for key, _ in self.ethtool)
+        needed = (("vf", self.vf), ("private_flags", private), ("ebpf", self.ebpf))
+        return tuple(name for name, asked in needed if asked)
 
     @property
     def wish(self) -> DeviceRequest:
@@ -264,7 +275,7 @@ class Phy(NamedTuple):
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
-    ifindex: on the host, before it was lent.
+    ifindex: on the host, before it was lent; 0: there is no link, see userspace.
     inode: of its sysfs directory; kept over moves and renames, never that of a link made anew.
     perm_mac: the permanent address of hardware, or None.  bus: e.g. ``0000:3b:02.1``, or None.
     """
@@ -354,6 +365,17 @@ class Link(NamedTuple):
         return (self.settings.name, *self.altnames)
 
 
+class VirtualFunction(NamedTuple):
+    """An SR-IOV virtual function by its physical one, which alone may set these of it.
+
+    pf: PCI address.  settings: those of them that were looked at; see vf.
+    """
+
+    pf: str
+    number: int
+    settings: tuple[tuple[str, str], ...]
+
+
 class Snapshot(NamedTuple):
     """Everything of a link on the host that lending it can lose.
 
@@ -363,6 +385,7 @@ class Snapshot(NamedTuple):
     rdma: its RDMA devices.
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
+    vf: None unless something of it was asked for; then what that changes.
     """
 
     link: Link
@@ -376,6 +399,7 @@ class Snapshot(NamedTuple):
     ethtool: tuple[tuple[str, str], ...] = ()
     rdma: tuple[Rdma, ...] = ()
     quiet: bool = False
+    vf: VirtualFunction | None = None
 
 
 class Owner(NamedTuple):

@@ -26,8 +26,10 @@ from cni_netdev.core.model import (
     Snapshot,
 )
 from cni_netdev.core.steps import (
+    AddTcx,
     Altname,
     Change,
+    HoldProgram,
     Master,
     Move,
     RemoveTcx,
@@ -38,6 +40,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
+    SetVf,
     Sysctl,
     Tune,
     Xdp,
@@ -64,7 +67,7 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
     expected = settings._replace(
         name=request.new_name or settings.name,
         mtu=request.mtu or settings.mtu,
-        mac=request.mac or settings.mac,
+        mac=request.mac or dict(request.vf).get("mac") or settings.mac,
         flags=(settings.flags & ~IFF_UP) | up,
     )
     kept = home if request.keep_addresses else Snapshot(home.link)
@@ -94,10 +97,19 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
+        if lent.home.vf:
+            from cni_netdev.core.vf import wanted
+
+            had = lent.home.vf
+            after = wanted(lent.request.vf, had.settings)
+            steps.append((position, SetVf(had.pf, had.number, had.settings, after)))
         if lent.request.ethtool:
             steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
         steps.extend((position, step) for step in _rdma(lent))
-        steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
+        if lent.request.ebpf:
+            steps.extend((position, step) for step in _without_programs(lent.home))
+        if lent.home.link.identity.ifindex:
+            steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
     steps.extend(_besides(devices, "moved"))
     for position, lent in enumerate(devices):
         steps.extend(
@@ -145,6 +157,17 @@ def _rdma(lent: Lent) -> list[Step]:
     from cni_netdev.core import rdma  # few links have any
 
     return [*rdma.moves(lent)]
+
+
+def _without_programs(home: Snapshot) -> list[Step]:
+    """Off, and kept loaded for the way back; settle puts them on again."""
+    inode = home.link.identity.inode
+    programs = dict.fromkeys(program for _, program in (*home.link.xdp, *home.tcx))
+    return [
+        *(HoldProgram(inode, program) for program in programs),
+        *(Xdp("host", mode, program, 0) for mode, program in home.link.xdp),
+        *(RemoveTcx("host", attach, program) for attach, program in home.tcx),
+    ]
 
 
 def _needs_another_route(route: Route) -> bool:
@@ -233,6 +256,9 @@ def leave_pod(lent: Lent, seen: Link, name: str, taken: frozenset[str]) -> list[
         steps.extend(wifi.planted(seen.phy, "pod"))
     home = lent.home.link.settings
     arriving = home._replace(name=name, flags=home.flags & ~IFF_UP, token=seen.settings.token)
+    if lent.home.vf:
+        # It may have another MAC only when its physical function lets it; settle does both.
+        arriving = arriving._replace(mac=seen.settings.mac)
     out = Move("host", arriving, seen.settings)
     steps.append(out.inverse())
     return steps
@@ -272,6 +298,7 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
+    steps.extend(virtual_function(home, now))
     parked = wanted._replace(
         flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP, token=present.token
     )
@@ -311,6 +338,14 @@ def _down(settings: LinkSettings) -> LinkSettings:
     return settings._replace(flags=settings.flags & ~IFF_UP)
 
 
+def virtual_function(home: Snapshot, now: Snapshot) -> list[Step]:
+    """Its physical function's settings of it, as they were."""
+    had, has = home.vf, now.vf
+    if had is None or (has is not None and has.settings == had.settings):
+        return []
+    return [SetVf(had.pf, had.number, has.settings if has else (), had.settings)]
+
+
 def _kind_data(home: Snapshot, now: Snapshot) -> list[Step]:
     kind, wanted, present = home.link.kind or "", home.link.data, now.link.data
     if not wanted or not kinddata.changed(kind, present, wanted):
@@ -327,6 +362,11 @@ def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
         if had.get(mode) != has.get(mode)
     )
     steps.extend(RemoveTcx("host", *each) for each in now.tcx if each not in home.tcx)
+    for at in reversed(range(len(home.tcx))):  # so that what comes behind is there
+        attach, program = home.tcx[at]
+        if home.tcx[at] not in now.tcx:
+            behind = [each for each in home.tcx[at + 1 :] if each[0] == attach]
+            steps.append(AddTcx("host", attach, program, behind[0][1] if behind else 0))
     return steps
 
 

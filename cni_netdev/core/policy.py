@@ -10,8 +10,11 @@ rules              in order, for what tenants and runtimes ask; the operator's o
     {"default": "deny",
      "rules": [{"allow": {"names": ["enp*"], "namespaces": ["hpc-*"]}}, {"deny": {...}}]}
 
-All keys of a rule must match, each by any of its globs (``*``, ``?`` and ``[``); ``names`` cover
-altnames, ``kinds`` has ``physical`` for hardware.  What is not known of a pod (its namespace
+A rule's ``grants`` match nothing: they say which PRIVILEGES go with the link, which tenants and
+runtimes have only so.
+
+All other keys of a rule must match, each by any of its globs (``*``, ``?`` and ``[``); ``names``
+cover altnames, ``kinds`` has ``physical`` for hardware.  What is not known of a pod (its namespace
 without Kubernetes, its labels in CNI) lets no allow rule match and every deny rule: fail closed.
 """
 
@@ -25,6 +28,8 @@ from cni_netdev.core.values import nearest, shown
 if TYPE_CHECKING:
     from cni_netdev.core.model import Link, Snapshot, Source
 
+# What of a request needs more than the link: it may change what the host trusts the link to be.
+PRIVILEGES = ("vf", "private_flags", "ebpf")
 _GLOB_KEYS = ("names", "drivers", "kinds", "pci", "namespaces")
 _MAGIC = frozenset("*?[")
 _MOST_RULES = 1024
@@ -41,6 +46,7 @@ class Rule(NamedTuple):
     pci: tuple[str, ...] | None = None
     namespaces: tuple[str, ...] | None = None
     labels: tuple[tuple[str, str], ...] | None = None
+    grants: tuple[str, ...] = ()
 
 
 class Policy(NamedTuple):
@@ -96,7 +102,7 @@ def _rule(value: object, where: str, faults: list[Fault]) -> Rule | None:
     if not isinstance(match, dict):
         faults.append(Fault(f"{where}.{verb}", "must be an object; {} matches every link"))
         return None
-    _unknown(match, (*_GLOB_KEYS, "labels"), f"{where}.{verb}", faults)
+    _unknown(match, (*_GLOB_KEYS, "labels", "grants"), f"{where}.{verb}", faults)
     globs = {
         key: _globs(match[key], f"{where}.{verb}.{key}", faults)
         for key in _GLOB_KEYS
@@ -105,7 +111,19 @@ def _rule(value: object, where: str, faults: list[Fault]) -> Rule | None:
     labels = (
         _labels(match["labels"], f"{where}.{verb}.labels", faults) if "labels" in match else None
     )
-    return Rule(verb == "allow", where, labels=labels, **globs)
+    grants = _grants(match["grants"], verb, where, faults) if "grants" in match else ()
+    return Rule(verb == "allow", where, labels=labels, grants=grants, **globs)
+
+
+def _grants(value: object, verb: str, where: str, faults: list[Fault]) -> tuple[str, ...]:
+    place = f"{where}.{verb}.grants"
+    if verb != "allow":
+        faults.append(Fault(place, "belongs to an allow rule; a deny rule grants nothing"))
+    elif not isinstance(value, list) or not all(each in PRIVILEGES for each in value):
+        faults.append(Fault(place, f"must be a list of {', '.join(PRIVILEGES)}"))
+    else:
+        return tuple(value)
+    return ()
 
 
 def _unknown(
@@ -182,8 +200,12 @@ def admit(
     policy: Policy,
     *,
     overheard: bool = False,
+    privileges: tuple[str, ...] = (),
 ) -> Verdict:
-    """Whether the link may go to the pod.  overheard: as ports.Netns has it."""
+    """Whether the link may go to the pod.
+
+    overheard: as ports.Netns has it.  privileges: those that the request needs.
+    """
     link = snapshot.link
     refused = always_refused(link)
     if refused:
@@ -198,12 +220,15 @@ def admit(
     if source == "config":
         return Verdict(True, f"asked for by the node's own configuration{lifted}")
     first = _first_match(link, pod, policy)
-    if first is None:
-        word = "allow" if policy.default_allow else "deny"
-        return Verdict(policy.default_allow, f"{policy.where}.default ({word})")
-    if not first.allow:
-        return Verdict(allowed=False, reason=f"{first.where} (deny)")
-    return Verdict(True, f"{first.where} (allow){lifted}")
+    allowed = first.allow if first else policy.default_allow
+    who = (
+        f"{first.where if first else policy.where + '.default'} ({'allow' if allowed else 'deny'})"
+    )
+    missing = [each for each in privileges if first is None or each not in first.grants]
+    if allowed and missing:
+        reason = f"{who} does not grant {' and '.join(missing)}, as only a rule's grants can"
+        return Verdict(allowed=False, reason=reason)
+    return Verdict(allowed, f"{who}{lifted if first and allowed else ''}")
 
 
 def _lifting_rule(link: Link, pod: Pod, policy: Policy) -> Rule | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Record,
         Route,
         Rule,
+        VirtualFunction,
         Vrf,
     )
     from cni_netdev.core.tuning import Pairs, Tunable
@@ -75,8 +76,17 @@ class Netns(Protocol):
     def driver_of_bus(self, address: str) -> str | None:
         """The driver of a PCI device; None when there is no such device or driver."""
 
+    def user_space(self, address: str) -> Link | None:
+        """The PCI network function that a driver in user space has; see userspace."""
+
     def by_kernel_path(self, path: str) -> tuple[str, ...]:
         """Names of the links in a directory under /sys/devices."""
+
+    def virtual_function(self, address: str) -> VirtualFunction | None:
+        """The VF with this PCI address; None when that is none.
+
+        Without settings where its physical function has no link in this namespace.
+        """
 
     def addresses(self, ifindex: int) -> tuple[Address, ...]:
         """Its permanent addresses, in the kernel's order."""
@@ -206,11 +216,25 @@ class Netns(Protocol):
     def add_rdma(self, link: str, name: str, soft: str) -> None:
         """An RDMA device in software over the link of this name; the next move ends it."""
 
+    def set_virtual_function(self, pf: str, number: int, before: Pairs, after: Pairs) -> None:
+        """What differs, in a message for each of vf.GROUPS; refuses what the driver did not do."""
+
     def detach_xdp(self, ifindex: int, mode: str) -> None: ...
 
     def attach_xdp(self, ifindex: int, mode: str, program: int) -> None: ...
 
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None: ...
+
+    def attach_tcx(self, ifindex: int, attach: str, program: int, before: int) -> None:
+        """before: another program there, or 0: last."""
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        """Those of its programs that hang on a bpf_link."""
+
+    def hold_program(self, inode: int, program: int) -> None:
+        """Keep it loaded for the link with this inode; see bpfpins."""
+
+    def let_go_programs(self, inode: int) -> None: ...
 
     def close(self) -> None: ...
 

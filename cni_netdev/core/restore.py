@@ -14,7 +14,7 @@ from cni_netdev.core.execute import perform
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.overhearing import silence
-from cni_netdev.core.settle import Settled, settle
+from cni_netdev.core.settle import Settled, let_go, settle, settle_function
 from cni_netdev.core.steps import Altname
 
 if TYPE_CHECKING:
@@ -131,10 +131,12 @@ class _Homecoming:
     def run(self) -> tuple[Release, tuple[Lent, ...]]:
         """What was done, and the devices that stay on record."""
         devices = self._record.devices
+        moved = [lent for lent in devices if lent.home.link.identity.ifindex]
+        stayed = [lent for lent in devices if not lent.home.link.identity.ifindex]
         try:
-            fetched = [(lent, self._fetched(lent)) for lent in reversed(devices)]
-            self._take_back([lent for lent in devices if lent.request.extras])
-            for lent in devices:
+            fetched = [(lent, self._fetched(lent)) for lent in reversed(moved)]
+            self._take_back([lent for lent in moved if lent.request.extras])
+            for lent in moved:
                 self._fetch_rdma(lent)
         finally:
             self._locator.close()
@@ -145,6 +147,7 @@ class _Homecoming:
             (lent, self._settled(lent, link) if first and first.refused else first)
             for (lent, first), (_, link) in zip(settled, home, strict=True)
         ]
+        settled += [(lent, self._function_settled(lent)) for lent in reversed(stayed)]
         for lent, result in settled:
             if result is None or result.again:
                 self._away.append(lent)
@@ -200,6 +203,8 @@ class _Homecoming:
                 name = lent.home.link.name
                 self._lost += 1
                 self._notes.append(f"{name} is lost: it is neither on the host nor in the pod")
+                if lent.request.ebpf:
+                    self._host.let_go_programs(lent.home.link.identity.inode)
                 return None
             place, seen = found
             if place is self._host:
@@ -232,10 +237,18 @@ class _Homecoming:
             link = self._host.link(ifindex=link.identity.ifindex) or link
             if link.name != name:
                 name = self._free_name(lent)
-            return settle(self._host, lent.home, link, name)
+            settled = settle(self._host, lent.home, link, name)
+            return let_go(self._host, lent.home, settled) if lent.request.ebpf else settled
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):
                 return Settled(name, (self._left(lent),), refused=False, again=False)
+            self._stays_away(lent, error)
+            return None
+
+    def _function_settled(self, lent: Lent) -> Settled | None:
+        try:
+            return settle_function(self._host, lent.home)
+        except Exception as error:  # noqa: BLE001 - as above
             self._stays_away(lent, error)
             return None
 

@@ -25,7 +25,7 @@ from cni_netdev.core.steps import (
 )
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Address, Forwarding, Link
+    from cni_netdev.core.model import Address, Forwarding, Link, VirtualFunction
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
@@ -99,6 +99,30 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
         if each.partial
     ]
     return Settled(link.name, tuple(notes), bool(refusals) or displaced, again)
+
+
+def let_go(host: Netns, home: Snapshot, settled: Settled) -> Settled:
+    """Of the programs that were held for the way back; not while one may still be missing."""
+    if settled.again:
+        return settled
+    had, seen = home.link, host.link(ifindex=home.link.identity.ifindex)
+    if seen is None or (seen.xdp, host.tcx(seen.identity.ifindex)) != (had.xdp, home.tcx):
+        notes = (*settled.notes, f"{had.name}: its programs stay in /sys/fs/bpf/cni-netdev")
+        return settled._replace(notes=notes)
+    try:
+        host.let_go_programs(had.identity.inode)
+    except KernelRefused as error:
+        return settled._replace(notes=(*settled.notes, error.message))
+    return settled
+
+
+def settle_function(host: Netns, home: Snapshot) -> Settled:
+    """The same for a function that never left, since a driver in user space has it."""
+    now = Snapshot(home.link, vf=_virtual_function(host, home))
+    refusals = [each for step in plan.virtual_function(home, now) for each in _do(host, step, 0)]
+    notes = tuple(f"{home.link.name}: {each.message}" for each in refusals)
+    again = any(each.errno in _PASSING for each in refusals)
+    return Settled(home.link.name, notes, bool(refusals), again)
 
 
 def _otherwise(home: Snapshot, link: Link) -> list[str]:
@@ -183,6 +207,15 @@ def _table(host: Netns, home: Snapshot, ifindex: int) -> tuple[Forwarding, ...] 
     return host.forwarding(ifindex) if needed and home.forwarding is not None else None
 
 
+def _virtual_function(host: Netns, home: Snapshot) -> VirtualFunction | None:
+    if home.vf is None:
+        return None
+    from cni_netdev.core.vf import touched
+
+    seen = host.virtual_function(home.link.identity.bus or "")
+    return seen and seen._replace(settings=touched(home.vf.settings, seen.settings))
+
+
 def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
     """Only what the snapshot has something to compare with."""
     ifindex = link.identity.ifindex
@@ -197,4 +230,5 @@ def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
         tcx=host.tcx(ifindex),
         qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
         forwarding=_table(host, home, ifindex),
+        vf=_virtual_function(host, home),
     )

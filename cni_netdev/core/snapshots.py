@@ -16,20 +16,27 @@ from cni_netdev.core.model import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cni_netdev.core.model import Link
+    from cni_netdev.core.model import Link, VirtualFunction
     from cni_netdev.core.ports import Netns
 
 
-def take(host: Netns, link: Link, *, quiet: bool | None = None) -> Snapshot:
+def take(
+    host: Netns, link: Link, vf: tuple[tuple[str, str], ...] = (), *, quiet: bool | None = None
+) -> Snapshot:
     """Everything of a link that lending it can lose; what daemons change most is looked at last.
 
+    vf: of a virtual function, what is to be set.
     quiet: as it was found a moment ago, so that it is not asked again.
     Raises LinkChanged when it is gone, KernelRefused when it cannot be looked at.
     """
     ifindex = link.identity.ifindex
     with _there(link):
+        if not ifindex:
+            found = _virtual_function(host, link, vf) if vf else None
+            return Snapshot(link=link, quiet=True, vf=found)
         return Snapshot(
             link=link,
+            vf=_virtual_function(host, link, vf) if vf else None,
             quiet=not host.overheard(link) if quiet is None else quiet,
             tcx=host.tcx(ifindex),
             qdiscs=host.qdiscs(ifindex),
@@ -43,6 +50,15 @@ def take(host: Netns, link: Link, *, quiet: bool | None = None) -> Snapshot:
         )
 
 
+def _virtual_function(
+    host: Netns, link: Link, asked: tuple[tuple[str, str], ...]
+) -> VirtualFunction | None:
+    from cni_netdev.core.vf import touched
+
+    seen = host.virtual_function(link.identity.bus) if link.identity.bus else None
+    return seen and seen._replace(settings=touched(asked, seen.settings))
+
+
 def refuse_if_changed(host: Netns, home: Snapshot, *, alone: bool = True) -> None:
     """Raises LinkChanged when the link is not as the snapshot has it any more.
 
@@ -51,9 +67,13 @@ def refuse_if_changed(host: Netns, home: Snapshot, *, alone: bool = True) -> Non
     compared.
     """
     ifindex = home.link.identity.ifindex
+    if not ifindex:
+        if host.user_space(home.link.name) != home.link:
+            raise taken_away(home.link)
+        return
     with _there(home.link):
         now = (
-            take(host, home.link, quiet=home.quiet)
+            take(host, home.link, home.vf.settings if home.vf else (), quiet=home.quiet)
             if alone
             else home._replace(addresses=host.addresses(ifindex))
         )

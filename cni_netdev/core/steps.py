@@ -188,6 +188,18 @@ class Tune(NamedTuple):
     wanted: tuple[tuple[str, str], ...]
 
 
+class SetVf(NamedTuple):
+    """Of the virtual function with this number; ``pf`` is the PCI address of its physical one."""
+
+    pf: str
+    number: int
+    before: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...]
+
+    def inverse(self) -> SetVf:
+        return self._replace(before=self.after, after=self.before)
+
+
 class Xdp(NamedTuple):
     """Program ids; 0 is none.  Putting one back needs it to be still loaded."""
 
@@ -201,7 +213,7 @@ class Xdp(NamedTuple):
 
 
 class RemoveTcx(NamedTuple):
-    """Take away a TCX program that a pod planted; has no inverse and needs none."""
+    """Take away a TCX program."""
 
     place: Place
     attach: str
@@ -265,6 +277,25 @@ class AddRdma(NamedTuple):
     soft: str
 
 
+class AddTcx(NamedTuple):
+    """Put a TCX program back before ``before``, or last if that is 0; it must still be loaded."""
+
+    place: Place
+    attach: str
+    program: int
+    before: int = 0
+
+    def inverse(self) -> RemoveTcx:
+        return RemoveTcx(self.place, self.attach, self.program)
+
+
+class HoldProgram(NamedTuple):
+    """Keep a program loaded that the link with this inode is to lose; settled links let go."""
+
+    inode: int
+    program: int
+
+
 Step = (
     Move
     | Change
@@ -282,6 +313,7 @@ Step = (
     | Sysctl
     | SetEthtool
     | Tune
+    | SetVf
     | Xdp
     | RemoveTcx
     | MoveRdma
@@ -290,4 +322,6 @@ Step = (
     | RemoveWlan
     | SetWlanType
     | NamePhy
+    | AddTcx
+    | HoldProgram
 )

@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
 _UPPER = "upper_"
 _TRIES = 200
+_NETWORK_CLASS = "0x02"  # linux/pci_ids.h, PCI_BASE_CLASS_NETWORK
 # What a look answers when there is nothing, nothing any more, or no symbolic link.
 _ABSENT = frozenset(
-    (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP)
+    (
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENODEV,
+        errno.EINVAL,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EOPNOTSUPP,
+    )
 )
 
 
@@ -120,6 +129,29 @@ class SysView(NamedTuple):
 
     def driver_of_bus(self, address: str) -> str | None:
         return self._basename(f"bus/pci/devices/{address}/driver")
+
+    def network_function(self, address: str) -> int:
+        """The inode of a PCI device's directory if it is a network controller, else 0."""
+        path = f"bus/pci/devices/{address}"
+        if not self._text(f"{path}/class").startswith(_NETWORK_CLASS):
+            return 0
+        with _absence(path):
+            return os.stat(path, dir_fd=self.root).st_ino
+        return 0
+
+    def physical_function(self, address: str) -> tuple[str, int] | None:
+        """The PCI address of a VF's physical function and its number there; None: it is no VF."""
+        pf = self._basename(f"bus/pci/devices/{address}/physfn")
+        for each in self._list(f"bus/pci/devices/{pf}") if pf else ():
+            number = each.removeprefix("virtfn")
+            is_number = number != each and number.isdecimal()
+            if is_number and self._basename(f"bus/pci/devices/{pf}/{each}") == address:
+                return (pf or "", int(number))
+        return None
+
+    def port(self, name: str) -> str:
+        """Which port of its device a link is (``p0``, of a representor ``pf0vf1``), or ""."""
+        return self._text(f"class/net/{name}/phys_port_name")
 
     def uppers(self, name: str) -> tuple[str, ...]:
         """The links on top of it in the same namespace, its master included."""

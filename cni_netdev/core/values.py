@@ -78,6 +78,12 @@ def as_boolean(value: object) -> bool:
     raise ValueError(f"{shown(value)} is neither true nor false")
 
 
+def as_ebpf(value: object) -> str:
+    if value != "detach":
+        raise ValueError(f"{shown(value)} must be detach")
+    return "detach"
+
+
 def _number(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value

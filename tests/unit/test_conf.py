@@ -95,7 +95,7 @@ def test_it_is_in_the_documents(name: str) -> None:
 
 
 def test_the_policy_is_read_as_one() -> None:
-    assert len(read_policy(text("policy.yaml"), "policy.yaml").policy.rules) == 3
+    assert len(read_policy(text("policy.yaml"), "policy.yaml").policy.rules) == 4
 
 
 # --- the sample ------------------------------------------------------------------------------

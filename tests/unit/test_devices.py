@@ -56,6 +56,8 @@ def rendered(request: DeviceRequest) -> dict[str, Any]:
         **written_extras(request.extras or Extras()),
         "ethtool": _sections(request.ethtool),
         "rdma": request.rdma,
+        "vf": dict(request.vf) or None,
+        "ebpf": request.ebpf or None,
     }
     return {key: value for key, value in written.items() if value is not None}
 

@@ -48,6 +48,44 @@ def test_all_keys_of_a_rule_must_match(match: dict[str, Any], pod: Pod, matches:
     assert verdict.reason == ("policy.rules[0] (deny)" if matches else "policy.default (allow)")
 
 
+@pytest.mark.parametrize(
+    ("listed", "privileges", "reason"),
+    [
+        ([{"allow": {"grants": ["vf"]}}], ("vf",), ""),
+        ([{"allow": {"grants": ["vf", "private_flags"]}}], ("private_flags", "vf"), ""),
+        ([{"allow": {}}], (), ""),
+        ([{"allow": {}}], ("vf",), "policy.rules[0] (allow) does not grant vf"),
+        ([], ("vf",), "policy.default (allow) does not grant vf"),
+        # The first rule that matches decides, and no later one grants.
+        ([{"allow": {}}, {"allow": {"grants": ["vf"]}}], ("vf",), "policy.rules[0] (allow) does"),
+        ([{"deny": {}}, {"allow": {"grants": ["vf"]}}], ("vf",), "policy.rules[0] (deny)"),
+    ],
+)
+def test_a_privilege_goes_with_a_link_only_where_the_rule_grants_it(
+    listed: list[dict[str, Any]], privileges: tuple[str, ...], reason: str
+) -> None:
+    for source in ("annotation", "capability"):
+        verdict = admit(Snapshot(NIC), source, HPC, rules(*listed), privileges=privileges)
+        assert verdict.allowed == (not reason)
+        assert verdict.reason.startswith(reason)
+    assert admit(Snapshot(NIC), "config", HPC, rules(*listed), privileges=privileges).allowed
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"deny": {"grants": ["vf"]}}, "policy.rules[0].deny.grants: belongs to an allow rule"),
+        ({"allow": {"grants": "vf"}}, "policy.rules[0].allow.grants: must be a list of vf"),
+        ({"allow": {"grants": ["root"]}}, "policy.rules[0].allow.grants: must be a list of vf"),
+        ({"allow": {"grants": [["vf"]]}}, "policy.rules[0].allow.grants: must be a list of vf"),
+    ],
+)
+def test_what_grants_cannot_be(rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        rules(rule)
+    assert str(refused.value).startswith(said)
+
+
 @pytest.mark.parametrize("key", ["drivers", "pci"])
 def test_what_a_link_has_not_is_matched_by_nothing(key: str) -> None:
     virtual = NIC._replace(kind="veth", driver=None, identity=Identity(4, 10))

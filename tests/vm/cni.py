@@ -18,17 +18,17 @@ def add(pod: Pod, *devices: dict[str, object]) -> Answer:
     return _call("ADD", pod, devices)
 
 
+def check(pod: Pod, *devices: dict[str, object]) -> Answer:
+    """CHECK, with what an ADD would answer for an empty prevResult."""
+    return _call("CHECK", pod, devices, prevResult={"cniVersion": "1.1.0"})
+
+
 def delete(pod: Pod) -> Answer:
     """DEL of the attachment, which knows by itself what it holds."""
     return _call("DEL", pod, ())
 
 
-def check(pod: Pod) -> Answer:
-    """CHECK of the attachment, by its record."""
-    return _call("CHECK", pod, ())
-
-
-def _call(verb: str, pod: Pod, devices: tuple[dict[str, object], ...]) -> Answer:
+def _call(verb: str, pod: Pod, devices: tuple[dict[str, object], ...], **more: object) -> Answer:
     environ = {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": f"c-{pod.name}",
@@ -36,7 +36,13 @@ def _call(verb: str, pod: Pod, devices: tuple[dict[str, object], ...]) -> Answer
         "CNI_NETNS": pod.path,
         "CNI_PATH": "/opt/cni/bin",
     }
-    conf = {"cniVersion": "1.1.0", "name": "net", "type": "cni-netdev", "devices": devices}
+    conf: dict[str, object] = {
+        "cniVersion": "1.1.0",
+        "name": "net",
+        "type": "cni-netdev",
+        "devices": devices,
+    }
+    conf.update(more)
     stdout = io.BytesIO()
     code = main(environ, io.BytesIO(json.dumps(conf).encode()), stdout)
     return Answer(code, stdout.getvalue().decode(), "")

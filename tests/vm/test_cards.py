@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_netdev.core import ethtool
+from tests.host import run
 from tests.injector import KEY, NriPlugin
 from tests.linkstate import capture, differences
 from tests.nri_runtime import GoRuntime, pod
@@ -132,17 +135,117 @@ def test_a_vf_goes_and_comes_home(guest: Host) -> None:
     see_that_it_is_as_it_was(guest, link, before)
 
 
+OF_VF = {
+    "spoofchk": "off",
+    "trust": "on",
+    "mac": "02:00:00:00:00:66",
+    "vlan": 100,
+    "qos": 3,
+    "max_tx_rate": 100,
+}
+
+
+def told_of_vfs() -> list[dict[str, Any]]:
+    """As iproute2 has it of the igb."""
+    (told,) = json.loads(run("ip", "-j", "link", "show", card("igb").name))
+    found: list[dict[str, Any]] = told["vfinfo_list"]
+    return found
+
+
+@pytest.mark.usefixtures("vfs")
+@pytest.mark.parametrize("end", ["detach", "namespace gone"])
+def test_what_the_host_sets_of_a_vf_goes_with_it_and_comes_back(guest: Host, end: str) -> None:
+    link = card("igbvf")
+    before, of_vfs = prepared(link), told_of_vfs()
+    inside = guest.pod()
+    cni.add(inside, {"pci_address": link.bus, "new_name": "vf0", "vf": OF_VF}).ok()
+    assert inside.json("link show vf0")[0]["address"] == OF_VF["mac"]
+    told, other = told_of_vfs()
+    assert other == of_vfs[1]
+    assert (told["address"], told["trust"], told["spoofchk"]) == (OF_VF["mac"], True, False)
+    assert told["vlan_list"] == [{"vlan": 100, "qos": 3}]
+    assert told["rate"]["max_tx"] == 100
+    cni.check(inside, {"pci_address": link.bus, "new_name": "vf0", "vf": OF_VF}).ok()
+    configure([f"link set {card('igb').name} vf 0 vlan 7"])
+    _, differs = cni.check(inside, {"pci_address": link.bus, "vf": OF_VF}).error()
+    assert "vf0: VF's vlan is 7 instead of 100" in differs
+    if end == "namespace gone":
+        inside.delete()
+    cni.delete(inside).ok()
+    assert told_of_vfs() == of_vfs
+    see_that_it_is_as_it_was(guest, link, before)
+
+
+@pytest.mark.usefixtures("vfs")
+def test_what_its_driver_does_not_take_is_undone(guest: Host) -> None:
+    link = card("igbvf")
+    before, of_vfs = prepared(link), told_of_vfs()
+    asked = {**OF_VF, "link_state": "disable"}
+    code, told = cni.add(guest.pod(), {"pci_address": link.bus, "vf": asked}).error()
+    assert code == 104
+    assert "to link_state disable: Operation not supported" in told
+    assert told_of_vfs() == of_vfs
+    see_that_it_is_as_it_was(guest, link, before)
+
+
+def test_only_a_vf_has_what_is_set_of_one(guest: Host) -> None:
+    link = card("e1000e")
+    code, told = cni.add(guest.pod(), {"pci_address": link.bus, "vf": {"trust": "on"}}).error()
+    assert code == 104
+    assert "is no SR-IOV virtual function" in told
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked"),
+    [
+        (
+            "igb",
+            {
+                "rings": {"rx": 512, "tx": 1024},
+                "channels": {"combined": 1},
+                "coalesce": {"rx-usecs": 10},
+                "private_flags": {"legacy-rx": "on"},
+                "features": {"tso": "off", "rxvlan": "off"},
+            },
+        ),
+        ("e1000e", {"rings": {"rx": 512}, "features": {"rx-all": "on"}}),
+    ],
+)
+def test_what_ethtool_sets_goes_with_a_card_and_comes_back(
+    guest: Host, driver: str, asked: dict[str, object]
+) -> None:
+    link = card(driver)
+    configure([f"link set {link.name} up"])
+    before = ethtool.read(link.name)
+    inside = guest.pod()
+    device: dict[str, object] = {"pci_address": link.bus, "new_name": "fast0", "ethtool": asked}
+    cni.add(inside, device).ok()
+    cni.check(inside, device).ok()
+    inside.delete()
+    cni.delete(inside).ok()
+    assert ethtool.read(link.name) == before
+    assert guest.left_over() == []
+
+
 def test_a_vf_of_a_driver_in_user_space_stays_where_it_is(guest: Host, vfs: Path) -> None:
     bus = (vfs / "virtfn1").resolve().name
     device = Path("/sys/bus/pci/devices", bus)
     (device / "driver_override").write_text("vfio-pci")
     (device / "driver" / "unbind").write_text(bus)
     Path("/sys/bus/pci/drivers_probe").write_text(bus)
-    code, told = cni.add(guest.pod(), {"pci_address": bus}).error()
-    assert code == 101
-    assert f"'{bus}'" in told
-    assert "bound to driver 'vfio-pci'" in told
+    before, inside = told_of_vfs(), guest.pod()
+    asked: dict[str, object] = {"pci_address": bus, "new_name": "vf1", "vf": {"vlan": 100}}
+    result = cni.add(inside, asked).ok()
+    assert result["interfaces"] == [{"name": "vf1", "sandbox": inside.path, "pciID": bus}]
     assert (device / "driver").resolve().name == "vfio-pci"
+    assert told_of_vfs()[1]["vlan_list"] == [{"vlan": 100}]
+    cni.check(inside, asked).ok()
+    (device / "driver" / "unbind").write_text(bus)
+    code, differs = cni.check(inside, asked).error()
+    assert code == 106
+    assert f"vf1: {bus} is bound to no driver instead of vfio-pci" in differs
+    cni.delete(inside).ok()
+    assert told_of_vfs() == before
     assert guest.left_over() == []
 
 
