@@ -31,7 +31,7 @@ def differences(record: Record, pod: Netns, told: Told) -> tuple[str, ...]:
         else:
             found.extend(_settings(lent, link, told.get(lent.expected.name, {})))
             found.extend(_contents(lent, link, pod))
-            if lent.request.rdma and not pod.rdma(link):
+            if lent.request.rdma and not _has_rdma(lent, link, pod):
                 found.append(f"{lent.expected.name} has lost its RDMA device")
     return tuple(found)
 
@@ -68,6 +68,10 @@ def _contents(lent: Lent, link: Link, pod: Netns) -> list[str]:
             if essence(each) not in routes
         ]
     return found
+
+
+def _has_rdma(lent: Lent, link: Link, pod: Netns) -> bool:
+    return any(map(pod.find_rdma, lent.home.rdma)) or bool(pod.rdma(link))
 
 
 def essence(route: Route) -> tuple[object, ...]:
