@@ -135,6 +135,8 @@ class World:
         self.known: dict[int, set[int]] = {}
         self.rules: dict[int, list[Rule]] = {}
         self.out_of_sight: set[int] = set()
+        # Namespaces where nothing can be taken off a phy.
+        self.clinging: set[int] = set()
         self.rdma_shared = True
         self.rdma: list[FakeRdma] = []
         self._interrupts: dict[int, Callable[[], None]] = {}
@@ -483,6 +485,8 @@ class FakeNetns:
 
     def remove_wlan(self, name: str) -> None:
         self._world.event(f"remove {name}")
+        if self._cookie in self._world.clinging:
+            raise KernelRefused(f"remove {name}", errno.EBUSY)
         fake = self._world.named(self._cookie, name)
         if fake is not None:
             del self._links[fake.ifindex]

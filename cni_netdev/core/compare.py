@@ -39,7 +39,7 @@ def differences(record: Record, host: Netns, pod: Netns, told: Told) -> tuple[st
                 from cni_netdev.core import outfit
 
                 found.extend(outfit.differences(lent, link, pod))
-            if lent.request.rdma and not pod.rdma(link):
+            if lent.request.rdma and not _has_rdma(lent, link, pod):
                 found.append(f"{lent.expected.name} has lost its RDMA device")
             found.extend(_virtual_function(lent, host))
     return tuple(found)
@@ -105,6 +105,10 @@ def _virtual_function(lent: Lent, host: Netns) -> list[str]:
     seen = host.virtual_function(lent.home.link.identity.bus or "")
     settings = seen.settings if seen else ()
     return [f"{lent.expected.name}: VF's {each}" for each in differing(lent.request.vf, settings)]
+
+
+def _has_rdma(lent: Lent, link: Link, pod: Netns) -> bool:
+    return any(map(pod.find_rdma, lent.home.rdma)) or bool(pod.rdma(link))
 
 
 def essence(route: Route) -> tuple[object, ...]:

@@ -148,8 +148,13 @@ class SystemNetns:
         if seen is None or seen[1] != told.ifindex:
             return None
         identity = told._replace(inode=seen[0], bus=self._sysfs.bus(name))
-        # Hardware only, so that the other links are not looked at for it.
-        phy = self._phy(name, told.ifindex) if identity.bus and link.kind is None else None
+        try:
+            # Hardware only, so that the other links are not looked at for it.
+            phy = self._phy(name, told.ifindex) if identity.bus and link.kind is None else None
+        except KernelRefused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return None
         return link._replace(
             phy=phy,
             identity=identity,
@@ -158,6 +163,7 @@ class SystemNetns:
         )
 
     def _phy(self, name: str, ifindex: int) -> Phy | None:
+        """Raises KernelRefused with ENODEV when the link has left since it was told of."""
         found = self._sysfs.phy(name)
         if found is None:
             return None

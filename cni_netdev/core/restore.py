@@ -15,7 +15,7 @@ from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 from cni_netdev.core.locate import Locator
 from cni_netdev.core.overhearing import silence
 from cni_netdev.core.settle import Settled, let_go, settle, settle_function
-from cni_netdev.core.steps import Altname
+from cni_netdev.core.steps import Move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -296,7 +296,7 @@ class _Homecoming:
             try:
                 perform(step, pod, self._host, seen.identity.ifindex)
             except KernelRefused:
-                if not isinstance(step, Altname):
+                if isinstance(step, Move):
                     raise
 
     def _came(self, lent: Lent, name: str) -> Link | None:

@@ -17,6 +17,7 @@ from cni_netdev.core.model import (
     DeviceRequest,
     LinkSettings,
     Neighbour,
+    Phy,
     Route,
     RouteRequest,
     Rule,
@@ -29,11 +30,14 @@ from cni_netdev.core.steps import (
     Change,
     Master,
     Move,
+    NamePhy,
+    NameRdma,
     SetAddress,
     SetNeighbour,
     SetRoute,
     SetRule,
     SetVrf,
+    SetWlanType,
     Sysctl,
     Xdp,
 )
@@ -78,7 +82,11 @@ def states(draw: st.DrawFn) -> tuple[World, FakeLink]:
     fake.link = fake.link._replace(
         altnames=tuple(draw(st.lists(_ALTNAMES, unique=True))),
         xdp=(("skb", 7),) if draw(st.booleans()) else (),
+        phy=Phy(0, draw(st.sampled_from(("phy0", "mine"))), draw(st.sampled_from((2, 6)))),
     )
+    world.add_rdma(fake, draw(st.sampled_from(("mlx5_0", "mine"))))
+    if draw(st.booleans()):
+        world.add_rdma(fake, "rxe0", "rxe")
     fake.addresses = _as_the_kernel_lists(draw(st.lists(_ADDRESSES, unique=True)))
     fake.routes = draw(st.lists(_ROUTES, unique=True)) if settings.up else []
     fake.neighbours = draw(st.lists(_NEIGHBOURS, unique=True))
@@ -100,7 +108,12 @@ def look(world: World, fake: FakeLink) -> Snapshot:
         neighbours=host.neighbours(fake.ifindex),
         sysctls=host.sysctls(fake.link.name),
         tcx=host.tcx(fake.ifindex),
+        rdma=host.rdma(fake.link),
     )
+
+
+def names(now: Snapshot) -> set[tuple[str, str]]:
+    return {(each.name, each.soft) for each in now.rdma}
 
 
 def do(world: World, fake: FakeLink, step: Step, pod: int = 0) -> None:
@@ -134,6 +147,8 @@ def test_the_inverse_of_a_step_undoes_it(
         Sysctl(settings.name, "ipv4/conf/rp_filter", fake.sysctls["ipv4/conf/rp_filter"], "1"),
         Master("host", fake.link.master, 3),
         Xdp("host", "drv", 0, 9),
+        NamePhy("host", 0, fake.link.phy.name if fake.link.phy else "", "phy9"),
+        NameRdma("host", world.rdma[0].device.number, world.rdma[0].device.name, "mlx5_9"),
         *(Altname("host", each, True) for each in free),
         *(SetAddress("host", each, True) for each in missing),
         SetVrf("host", Vrf("red", 10), True),
@@ -142,15 +157,18 @@ def test_the_inverse_of_a_step_undoes_it(
     ]
     if settings.up:
         candidates.append(SetRoute("host", Route(2, "10.6.0.0/16"), True))
+    else:
+        candidates.append(SetWlanType("host", fake.link.phy.type if fake.link.phy else 0, 3))
     bare = not (fake.addresses or fake.routes or fake.neighbours)
     if bare and fake.sysctls["ipv4/conf/rp_filter"] == "0":
         candidates.append(Move("host", settings, other))
     step = data.draw(st.sampled_from(candidates))
-    before = fake.everything()
+    before, devices = fake.everything(), look(world, fake).rdma
     do(world, fake, step, pod)
     do(world, fake, step.inverse(), pod)
     assert fake.everything() == before
     assert not any(world.rules.values())
+    assert look(world, fake).rdma == devices or isinstance(step, Move)
     assert step.inverse().inverse() == step
 
 
@@ -171,6 +189,8 @@ def test_settling_gives_the_snapshot_from_any_state_and_then_rests(
     assert set(now.neighbours) >= set(home.neighbours)
     assert set(now.tcx) <= set(home.tcx)
     assert now.link.xdp == home.link.xdp
+    assert now.link.phy == home.link.phy
+    assert names(now) >= names(home)
     assert plan.settle(home, now, home.link.name) == []
 
 

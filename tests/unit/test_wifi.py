@@ -9,7 +9,7 @@ import pytest
 
 from cni_netdev.core.errors import NetdevError, PolicyRefused
 from cni_netdev.core.guards import always_refused
-from cni_netdev.core.model import Phy
+from cni_netdev.core.model import IFF_UP, Phy
 from tests.fakes import FakeLink, Killed
 from tests.workbench import FULL, OWNER, PATH, Bench, new_bench
 
@@ -72,6 +72,28 @@ def test_what_a_pod_did_is_undone(bench: Bench, end: str) -> None:
     release = bench.engine.detach(OWNER.key)
     assert release is not None
     assert release.notes == ()
+    assert bench.at_home() == before
+    assert "mon0" not in names(bench)
+    bench.nothing_left()
+
+
+def test_a_type_is_set_back_though_a_daemon_brought_the_link_up(bench: Bench) -> None:
+    fake = radio(bench)
+    bench.attach(FULL)
+    bench.world.remove_path(PATH)
+    up = fake.link.settings._replace(flags=fake.link.settings.flags | IFF_UP)
+    fake.link = fake.link._replace(settings=up, phy=Phy(0, "phy0", MONITOR))
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert release.notes == ()
+    assert fake.link.phy == Phy(0, "phy0", STATION)
+
+
+def test_what_stays_on_the_phy_in_the_pod_is_taken_off_at_home(bench: Bench) -> None:
+    radio(bench)
+    before = bench.at_home()
+    bench.world.clinging.add(bench.world.paths[PATH])
+    a_round(bench)
     assert bench.at_home() == before
     assert "mon0" not in names(bench)
     bench.nothing_left()
