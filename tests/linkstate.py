@@ -37,7 +37,7 @@ _PASSING = frozenset(
         "qdisc",
     )
 )
-_CARRIER_SECONDS = 0.5
+_CARRIER_SECONDS = 2.0
 _FLAGS = frozenset(("UP", "NOARP", "PROMISC", "ALLMULTI", "MULTICAST", "DYNAMIC", "DEBUG"))
 
 
