@@ -31,6 +31,10 @@ _KEYS = (
     "up",
     "keep_addresses",
 )
+_NO_DHCP = (
+    "is no key of a device: give the network's conflist entry an IPAM plugin, "
+    '"ipam": {"type": "dhcp"}, and the device no address'
+)
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
 
@@ -85,7 +89,9 @@ def name_in_pod(name: str, where: str) -> str:
 class _Device(Object):
     def __init__(self, value: object, source: Source, where: str, faults: list[Fault]) -> None:
         super().__init__(value, where, faults)
-        self.refuse_unknown(_KEYS)
+        if self.has("dhcp"):
+            self.fault(".dhcp", _NO_DHCP)
+        self.refuse_unknown((*_KEYS, "dhcp") if self.has("dhcp") else _KEYS)
         self._source = source
 
     def request(self) -> DeviceRequest:

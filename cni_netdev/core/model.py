@@ -61,6 +61,7 @@ class DeviceRequest(NamedTuple):
     addresses: CIDR, in the order given (``address`` first).
     mtu in bytes; mac ``aa:bb:cc:dd:ee:ff``.
     where: the path of the device in its source, for messages (``devices[0]``).
+    ipam: it has no address of its own and gets one of the network's IPAM plugin.
     """
 
     selector: Selector
@@ -73,11 +74,15 @@ class DeviceRequest(NamedTuple):
     keep_addresses: bool = False
     source: Source = "config"
     where: str = ""
+    ipam: bool = False
 
     @property
     def wish(self) -> DeviceRequest:
-        """What it asks for, without where that was written: to compare with another's."""
-        return self._replace(source="config", where="")
+        """What it asks for, without where that was written: to compare with another's.
+
+        Without the network's IPAM plugin too, which the other front end does not know of.
+        """
+        return self._replace(source="config", where="", ipam=False)
 
 
 class Address(NamedTuple):
@@ -331,6 +336,26 @@ class Lent(NamedTuple):
     routes: tuple[Route, ...] = ()
 
 
+class Lease(NamedTuple):
+    """What one device has of an IPAM plugin.
+
+    ifname: the CNI_IFNAME under which the plugin keeps it; the device's name in the pod.
+    gateways: (an address as CIDR, its gateway).  dns: a CNI result's ``dns`` as JSON, or "".
+    """
+
+    ifname: str
+    gateways: tuple[tuple[str, str], ...] = ()
+    dns: str = ""
+
+
+class Granted(NamedTuple):
+    """A lease, and the addresses (CIDR) and routes that the device gets with it."""
+
+    lease: Lease
+    addresses: tuple[str, ...] = ()
+    routes: tuple[RouteRequest, ...] = ()
+
+
 class Record(NamedTuple):
     """What the journal keeps of one attachment; the way back needs nothing else.
 
@@ -338,6 +363,8 @@ class Record(NamedTuple):
     boot_id: of the boot whose kernel state it describes.
     host: the cookie of the namespace that the devices belong to.
     pinned_in: inode of the mount namespace in which the sandbox's is pinned; 0: it is not.
+    leases: those that may be held; they may outlive the devices, and then the record does.
+    ipam: the configuration of the plugin that has them, as JSON; "" when there are none.
     """
 
     owner: Owner
@@ -347,3 +374,5 @@ class Record(NamedTuple):
     devices: tuple[Lent, ...]
     host: int = 0
     pinned_in: int = 0
+    leases: tuple[Lease, ...] = ()
+    ipam: str = ""

@@ -43,7 +43,7 @@ from cni_netdev.core.steps import (
 )
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
+    from cni_netdev.core.model import DeviceRequest, Granted, Link, RouteRequest
     from cni_netdev.core.steps import Place, Step
 
 RT_SCOPE_LINK = 253
@@ -81,28 +81,63 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
     )
 
 
+def with_lease(lent: Lent, granted: Granted) -> Lent:
+    """The same with what an IPAM plugin gave; a route that was asked for comes before its own."""
+    own = {_place_of_route(each) for each in lent.routes}
+    routes = (route_of(each) for each in granted.routes)
+    return lent._replace(
+        addresses=_distinct(*lent.addresses, *map(address_of, granted.addresses)),
+        routes=(*lent.routes, *(each for each in routes if _place_of_route(each) not in own)),
+    )
+
+
+def _place_of_route(route: Route) -> tuple[str, int, int]:
+    return (route.dst, route.priority, route.table)
+
+
 def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
     """The steps, each with the position of its device.
 
+    All links move first, so that a route may use another device's address.
+    """
+    return moves(devices, strip) + contents(devices)
+
+
+def moves(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
+    """Of an attach, the steps by which the links get there.
+
     strip: for each device the altnames that cannot come along (taken in the pod, or equal to its
-    own new name there).  All links move first, so that a route may use another device's address.
+    own new name there).
     """
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
         steps.append((position, Move("host", lent.home.link.settings, lent.expected)))
+    return steps
+
+
+def contents(devices: tuple[Lent, ...]) -> list[tuple[int, Step]]:
+    """Of an attach, the steps that come when all links are there."""
+    steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
     placed = [
-        (position, step)
-        for position, lent in enumerate(devices)
-        for step in _added("pod", lent.routes)
+        (position, step) for position, lent in enumerate(devices) for step in _routes_in_pod(lent)
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
     return steps
+
+
+def _routes_in_pod(lent: Lent) -> list[SetRoute]:
+    """Those of a lease are the network's, and may be another interface's already: then they go
+    behind that.
+    """
+    steps = _added("pod", lent.routes)
+    asked = len(lent.request.routes) if lent.request.ipam else len(steps)
+    return [*steps[:asked], *(step._replace(append=True) for step in steps[asked:])]
 
 
 def _needs_another_route(route: Route) -> bool:

@@ -40,6 +40,7 @@ def text(name: str) -> str:
 KINDS = {
     "10-pods.conflist": "conflist",
     "20-storage.conflist": "conflist",
+    "30-ipam.conflist": "conflist",
     "policy.yaml": "policy",
     "pod.yaml": "pod manifest",
     "sample-pod.yaml": "pod manifest",
