@@ -108,17 +108,31 @@ def delete(request: Request, engines: Engines, delegate: Delegate, log: Log) -> 
 
 
 def _maybe_leased(request: Request, engine: Engine) -> tuple[str, ...]:
-    """Without a record: under which names an ADD, or one before the last boot, had leases."""
-    asks = request.config.ipam and request.asks_for_something
-    if not asks or engine.has(_key(request)):
+    """Without a record that could say so: under which names an ADD may have had leases.
+
+    As one before the last boot, which IPAM plugins' stores outlive.
+    """
+    if not request.config.ipam or not request.asks_for_something:
         return ()
     from cni_netdev.core.errors import NetdevError
 
+    if engine.has(_key(request)) and _is_readable(request, engine):
+        return ()
     try:
         wanted = _requests(request)
         return engine.names(tuple(each for each in wanted if _needs_address(each)))
     except NetdevError:
         return ()  # devices that have become invalid
+
+
+def _is_readable(request: Request, engine: Engine) -> bool:
+    from cni_netdev.core.errors import RecordUnreadable
+
+    try:
+        engine.leases(_key(request))
+    except RecordUnreadable:
+        return False
+    return True
 
 
 def _refuse_if_leased(troubles: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cni_netdev.request import ANNOTATIONS
 from tests import faulty
 from tests.agent import CniAgent
-from tests.host import PTP, Answer
+from tests.host import PTP, STATE_DIR, Answer
 from tests.injector import KEY
 from tests.ipam import LEASES, Recorder, leases
 from tests.linkstate import capture, differences
@@ -302,6 +302,27 @@ def test_the_record_says_what_to_give_back_when_the_configuration_changed(
     node.plugin("DEL", {**CONF, **then}, netns=pod.path).ok()
     assert leases() == {}
     assert node.left_over() == []
+
+
+def test_a_torn_record_says_nothing_so_the_configuration_does(node: Host) -> None:
+    pod = node.pod()
+    node.plugin("ADD", BOTH, netns=pod.path).ok()
+    (record,) = (STATE_DIR / "records").iterdir()
+    record.write_text("{")
+    node.plugin("DEL", BOTH, netns=pod.path).ok()
+    assert leases() == {}
+
+
+def test_taking_the_plugin_away_tells_of_leases(node: Host, recorder: Recorder) -> None:
+    pod, conf = node.pod(), {**ONE, "ipam": recorder.ipam}
+    node.plugin("ADD", conf, netns=pod.path).ok()
+    told = node.netdevctl("release", "c1")
+    assert (told.code, "addresses of net1 stay leased" in told.stdout) == (0, True)
+    table = node.netdevctl("attachments").stdout
+    assert "only leases" in table
+    told = node.netdevctl("uninstall", "--bin-dir", str(node.bin_dir))
+    assert told.code == 0
+    assert "c1/eth0 has addresses leased, which are not given back any more" in told.stderr
 
 
 def test_what_is_not_taken_back_is_an_error_after_the_devices_are_home(

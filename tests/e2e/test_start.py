@@ -27,6 +27,7 @@ HEAVY = {
     *("importlib", "inspect", "ipaddress", "json", "logging", "multiprocessing", "pathlib"),
     *("pyroute2", "re", "socket", "subprocess", "tempfile", "threading", "traceback", "typing"),
     *("weakref", "yaml"),
+    *("cni_netdev.delegate", "cni_netdev.ipam", "cni_netdev.leasing"),
 }
 SCRIPT = """
 import sys
