@@ -47,12 +47,13 @@ class Call(NamedTuple):
 
 
 class Recorder:
-    """The plugin of this name, beside the real ones."""
+    """The plugin of this name, beside the real ones or in the place of one."""
 
     def __init__(self, host: Host, name: str = "recorder") -> None:
         self._calls = host.directory / f"{name}.calls"
         self._says = host.directory / f"{name}.says"
         program = host.bin_dir / name
+        program.unlink(missing_ok=True)  # a link to the real one
         program.write_text(
             _PROGRAM.format(python=sys.executable, calls=str(self._calls), says=str(self._says))
         )

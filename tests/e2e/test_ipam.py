@@ -1,8 +1,9 @@
-"""Addresses from IPAM plugins: the real host-local and static, and one that says what we like."""
+"""Addresses from IPAM plugins: the real ones, and one that says what we like."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from cni_netdev.request import ANNOTATIONS
 from tests import faulty
 from tests.agent import CniAgent
-from tests.host import PTP, STATE_DIR, Answer
+from tests.daemon import Daemon
+from tests.host import PEERS, PTP, STATE_DIR, Answer
 from tests.injector import KEY
 from tests.ipam import LEASES, Recorder, leases
 from tests.linkstate import capture, differences
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +168,45 @@ def test_one_that_asks_through_the_link_finds_it_in_the_pod(node: Host) -> None:
     assert (code, "ipam dhcp for net2: ADD: no offer (code 11)" in said) == (107, True)
     assert home(node)
     assert dhcp.asked() == ["ADD net1", "ADD net2", "DEL net1", "DEL net2"]
+
+
+UDHCPD = """\
+interface nic1p
+start 10.5.0.20
+end 10.5.0.29
+option subnet 255.255.255.0
+option router 10.5.0.1
+lease_file {0}/leases
+pidfile {0}/pid
+"""
+
+
+def test_an_address_of_a_real_dhcp_server_by_the_real_daemon(node: Host) -> None:
+    """The plugin only asks its daemon, which asks through the link, in the pod."""
+    before, pod, directory = capture("nic1"), node.pod(), node.directory
+    node.ip("addr add 10.5.0.1/24 dev nic1p")
+    (directory / "leases").touch()
+    (directory / "udhcpd.conf").write_text(UDHCPD.format(directory))
+    conf = {**ONE, "ipam": {"type": "dhcp"}}
+    code, said = node.plugin("ADD", conf, netns=pod.path).error()
+    assert (code, "error dialing DHCP daemon" in said) == (107, True)
+    server = ["busybox", "udhcpd", "-f", str(directory / "udhcpd.conf")]
+    daemon = [str(PEERS / "dhcp"), "daemon"]
+    with (
+        Daemon(server, directory / "udhcpd.log"),
+        Daemon(daemon, directory / "dhcp.log") as dhcp,
+    ):
+        until(Path("/run/cni/dhcp.sock").exists, dhcp.log_file.read_text)
+        result = node.plugin("ADD", conf, netns=pod.path).ok()
+        (address,) = pod.addresses("net1")
+        assert address.startswith("10.5.0.2")
+        assert result["ips"] == [{"address": address, "interface": 0, "gateway": "10.5.0.1"}]
+        assert pod.json("route show default")[0]["gateway"] == "10.5.0.1"
+        node.plugin("CHECK", conf, netns=pod.path).ok()
+        node.plugin("DEL", conf, netns=pod.path).ok()
+        assert "releasing lease" in dhcp.log_file.read_text()
+    node.ip("addr del 10.5.0.1/24 dev nic1p")
+    assert differences(before, capture("nic1")) == []
 
 
 # --- failures --------------------------------------------------------------------------------
