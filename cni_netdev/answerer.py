@@ -31,6 +31,7 @@ if TYPE_CHECKING:
             policy: Any,
             pod: Any,
             in_time: Callable[[], None] = ...,
+            leases: Any = ...,
         ) -> Attachment: ...
         def has(self, key: Key) -> bool: ...
 
@@ -84,9 +85,22 @@ class Answerer:
         stdin, stdout = io.BytesIO(request.stdin), io.BytesIO()
         said: list[bytes] = []
         code = main(
-            request.environ, stdin, stdout, lambda text: said.append(line_of(text)), engines
+            request.environ,
+            stdin,
+            stdout,
+            lambda text: said.append(line_of(text)),
+            engines,
+            _not_here,
         )
         return Answer(code, stdout.getvalue(), b"".join(said))
+
+
+def _not_here(_call: Any) -> Any:
+    """An IPAM plugin takes as long as it likes, in which others would be waiting.
+
+    Nothing is changed by then: it is called before that.
+    """
+    raise Elsewhere("an IPAM plugin is to be run")
 
 
 def _plain(directory: str) -> str:
@@ -104,14 +118,17 @@ class _Onlooker:
     def __init__(self, engine: Resident) -> None:
         self._engine = engine
 
-    def detach(self, key: Key) -> None:
+    def has(self, key: Key) -> bool:
+        return self._engine.has(key)
+
+    def detach(self, key: Key, _leases: Any = None) -> None:
         if self._engine.has(key):
             raise _TakesMore
 
     def _do(self, *_arguments: Any, **_keywords: Any) -> Any:
         raise _TakesMore
 
-    attach = check = reap = find = probe = unreadable = unrecorded = _do
+    attach = check = reap = find = probe = unreadable = unrecorded = leases = leased = names = _do
 
 
 class _Impatient:
@@ -123,20 +140,24 @@ class _Impatient:
         self.check, self.reap = engine.check, engine.reap
         self.find, self.probe = engine.find, engine.probe
         self.unreadable, self.unrecorded = engine.unreadable, engine.unrecorded
+        self.has, self.leases = engine.has, engine.leases
+        self.leased, self.names = engine.leased, engine.names
 
     def attach(
-        self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any
+        self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any, *, leases: Any
     ) -> Attachment:
         with _or_elsewhere():
-            return self._engine.attach(owner, netns_path, requests, policy, pod, self._in_time)
+            return self._engine.attach(
+                owner, netns_path, requests, policy, pod, self._in_time, leases=leases
+            )
 
     def _in_time(self) -> None:
         if not self._is_wanted():
             raise Elsewhere("nobody waits for it any more")
 
-    def detach(self, key: Key) -> Release | None:
+    def detach(self, key: Key, leases: Any = None) -> Release | None:
         with _or_elsewhere():
-            return self._engine.detach(key)
+            return self._engine.detach(key, leases)
 
 
 @contextmanager

@@ -21,46 +21,63 @@ if TYPE_CHECKING:
     from cni_netdev.core.policy import Pod, Policy
     from cni_netdev.core.ports import Key
     from cni_netdev.core.restore import Release
+    from cni_netdev.leasing import Leasing
 
     class Engine(Protocol):
         """What the verbs need of core.engine.Injector."""
 
         def attach(
-            self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any
+            self, owner: Any, netns_path: str, requests: Any, policy: Any, pod: Any, *, leases: Any
         ) -> Attachment: ...
-        def detach(self, key: Key) -> Release | None: ...
+        def detach(self, key: Key, leases: Any) -> Release | None: ...
+        def has(self, key: Key) -> bool: ...
         def check(self, key: Key, netns_path: str, told: Any) -> tuple[str, ...]: ...
-        def reap(self, *, front: str, network: str, valid: Any) -> Iterator[Release]: ...
+        def reap(
+            self, *, front: str, network: str, valid: Any, leases: Any
+        ) -> Iterator[Release]: ...
+        def names(self, requests: Any) -> tuple[str, ...]: ...
+        def leases(self, key: Key) -> tuple[str, tuple[str, ...]]: ...
+        def leased(self, front: str, network: str) -> tuple[tuple[str, str, bool], ...]: ...
         def unreadable(self) -> tuple[str, ...]: ...
         def unrecorded(self, sandbox: str, netns_path: str, requests: Any) -> tuple[str, ...]: ...
         def find(self, request: Any) -> str: ...
         def probe(self) -> None: ...
 
     Engines = Callable[[str], Engine]
+    Delegate = Callable[[Request], Leasing]
     Log = Callable[[str, str], None]
 
 
-def run(request: Request, engines: Engines, log: Log) -> dict[str, Any] | None:
+def run(request: Request, engines: Engines, delegate: Delegate, log: Log) -> dict[str, Any] | None:
     """Carry out one call.  engines: from a state directory to its engine.  log: (level, line).
 
+    delegate: from a call to its IPAM plugin; only called if that is to be run, and then before
+    anything is changed.
     Raises CniError, and whatever the core raises.
     """
     verbs = {"ADD": add, "DEL": delete, "CHECK": check, "GC": gc, "STATUS": status}
-    return verbs[request.command](request, engines, log)
+    return verbs[request.command](request, engines, delegate, log)
 
 
-def add(request: Request, engines: Engines, log: Log) -> dict[str, Any] | None:
+def add(request: Request, engines: Engines, delegate: Delegate, log: Log) -> dict[str, Any] | None:
     wanted = _requests(request) if request.asks_for_something else ()
     if not wanted:
         return result.passed_through(request.version, request.prev_result)
+    if request.config.ipam:
+        wanted = tuple(each._replace(ipam=_needs_address(each)) for each in wanted)
     attachment = engines(request.config.state_dir).attach(
-        _owner(request), request.netns, wanted, _policy(request), _pod(request)
+        _owner(request),
+        request.netns,
+        wanted,
+        _policy(request),
+        _pod(request),
+        leases=lambda: delegate(request),
     )
     names = [f"{each.home.link.name} as {each.expected.name}" for each in attachment.record.devices]
     log("info", f"ADD {_who(request)}: attached {', '.join(names) or 'nothing'}")
     for note in attachment.notes:
         log("warn", f"ADD {_who(request)}: {note}")
-    first = request.prev_result is None
+    first = _is_first_plugin(request)
     return result.with_devices(
         request.version,
         request.prev_result,
@@ -70,15 +87,61 @@ def add(request: Request, engines: Engines, log: Log) -> dict[str, Any] | None:
     )
 
 
-def delete(request: Request, engines: Engines, log: Log) -> None:
-    """Never blocks a pod: what cannot come home now is logged, kept on record and retried."""
+def delete(request: Request, engines: Engines, delegate: Delegate, log: Log) -> None:
+    """Never blocks a pod: what cannot come home now is logged, kept on record and retried.
+
+    But for an address that an IPAM plugin does not take back: only a runtime can retry that.
+    """
     engine = engines(request.config.state_dir)
-    release = engine.detach(_key(request))
+    names = _maybe_leased(request, engine)
+    leasing = delegate(request) if names else None
+    release = engine.detach(_key(request), lambda: delegate(request))
     if release is not None:
         _tell(f"DEL {_who(request)}", release, log)
     elif request.asks_for_something and request.netns:
         for note in _unrecorded(request, engine):
             log("warn", f"DEL {_who(request)}: {note}")
+    if leasing is not None:
+        _refuse_if_leased(leasing.release_by_name(names))
+    elif release is not None and release.leases:
+        _refuse_if_leased(release.notes)
+
+
+def _maybe_leased(request: Request, engine: Engine) -> tuple[str, ...]:
+    """Without a record that could say so: under which names an ADD may have had leases.
+
+    As one before the last boot, which IPAM plugins' stores outlive.
+    """
+    if not request.config.ipam or not request.asks_for_something:
+        return ()
+    from cni_netdev.core.errors import NetdevError
+
+    if engine.has(_key(request)) and _is_readable(request, engine):
+        return ()
+    try:
+        wanted = _requests(request)
+        return engine.names(tuple(each for each in wanted if _needs_address(each)))
+    except NetdevError:
+        return ()  # devices that have become invalid
+
+
+def _is_readable(request: Request, engine: Engine) -> bool:
+    from cni_netdev.core.errors import RecordUnreadable
+
+    try:
+        engine.leases(_key(request))
+    except RecordUnreadable:
+        return False
+    return True
+
+
+def _refuse_if_leased(troubles: tuple[str, ...]) -> None:
+    if troubles:
+        raise CniError(
+            result.CODES["LeaseRefused"],
+            f"an address is still leased: {'; '.join(troubles)}",
+            "what could come home is home; the next DEL tries to give the address back again",
+        )
 
 
 def _unrecorded(request: Request, engine: Engine) -> tuple[str, ...]:
@@ -90,14 +153,13 @@ def _unrecorded(request: Request, engine: Engine) -> tuple[str, ...]:
         return ()  # devices that have become invalid, a namespace that is gone
 
 
-def check(request: Request, engines: Engines, _log: Log) -> None:
-    from cni_netdev.core.errors import DeviceNotFound
+def check(request: Request, engines: Engines, delegate: Delegate, _log: Log) -> None:
+    from cni_netdev.core.errors import DeviceNotFound, LeaseRefused
 
+    engine = engines(request.config.state_dir)
     wanted = _requests(request) if request.asks_for_something else ()
     try:
-        found = engines(request.config.state_dir).check(
-            _key(request), request.netns, _told(request)
-        )
+        found = engine.check(_key(request), request.netns, _told(request))
     except DeviceNotFound as error:
         if not wanted:
             return  # nothing asked for, nothing on record
@@ -106,25 +168,42 @@ def check(request: Request, engines: Engines, _log: Log) -> None:
         raise CniError(
             result.DIFFERS, "the pod's devices are not as they were attached", "; ".join(found)
         )
+    ipam, names = engine.leases(_key(request))
+    if names and (troubles := delegate(request).check(ipam, names)):
+        raise LeaseRefused("; ".join(troubles))
 
 
-def gc(request: Request, engines: Engines, log: Log) -> None:
+def gc(request: Request, engines: Engines, delegate: Delegate, log: Log) -> None:
+    from cni_netdev.core.errors import LeaseRefused
+
     engine = engines(request.config.state_dir)
     valid = _valid(request.valid_attachments)
     away: list[str] = []
+    runs_ipam = request.config.ipam or engine.leased("cni", request.network)
+    leasing = delegate(request) if runs_ipam else None
     for each in engine.unreadable():
         log("warn", f"GC: {each}")
-    for release in engine.reap(front="cni", network=request.network, valid=valid):
+    for release in engine.reap(front="cni", network=request.network, valid=valid, leases=leasing):
         _tell(f"GC {release.owner}", release, log)
-        away += () if release.complete else release.notes
+        owner = release.owner
+        invalid = valid is not None and (owner.sandbox, owner.ifname) not in valid
+        away += release.notes if not release.complete or (invalid and release.leases) else ()
+    if leasing is not None and request.config.ipam:
+        stands = engine.leased("cni", request.network)
+        try:
+            leasing.collect((sandbox, name) for sandbox, name, in_use in stands if in_use)
+        except LeaseRefused as error:
+            away.append(error.message)
     if away:
-        raise CniError(codes.TRY_AGAIN, "not every device could be brought home", "; ".join(away))
+        what = "not every device and address could be brought home"
+        raise CniError(codes.TRY_AGAIN, what, "; ".join(away))
 
 
-def status(request: Request, engines: Engines, log: Log) -> None:
+def status(request: Request, engines: Engines, delegate: Delegate, log: Log) -> None:
     from cni_netdev.core.devices import parse_devices
-    from cni_netdev.core.errors import DeviceNotFound, StateError
+    from cni_netdev.core.errors import DeviceNotFound, LeaseRefused, StateError
 
+    leasing = delegate(request) if request.config.ipam else None
     engine = engines(request.config.state_dir)
     wanted = parse_devices(request.config.devices, "config", "devices")
     _policy(request)
@@ -134,7 +213,9 @@ def status(request: Request, engines: Engines, log: Log) -> None:
             log("warn", f"STATUS: {unreadable}")
         for each in wanted:
             engine.find(each)
-    except (DeviceNotFound, StateError) as error:
+        if leasing is not None:
+            leasing.status()
+    except (DeviceNotFound, LeaseRefused, StateError) as error:
         raise CniError(codes.UNAVAILABLE, error.message, error.details) from error
 
 
@@ -174,10 +255,23 @@ def _requests(request: Request) -> tuple[DeviceRequest, ...]:
     if faults:
         raise RequestError(tuple(faults))
     together = merge_requests(*groups)
-    first_plugin = request.prev_result is None
-    if first_plugin and len(together) == 1 and together[0].new_name is None:
+    if _is_first_plugin(request) and len(together) == 1 and together[0].new_name is None:
         together = (together[0]._replace(new_name=name_in_pod(request.ifname, "CNI_IFNAME")),)
     return together
+
+
+def _needs_address(device: DeviceRequest) -> bool:
+    return not device.addresses and not device.keep_addresses
+
+
+def _is_first_plugin(request: Request) -> bool:
+    """DEL gets the final result even then: it is the only interface of that."""
+    if request.prev_result is None:
+        return True
+    interfaces = request.prev_result.get("interfaces")
+    only = interfaces[0] if isinstance(interfaces, list) and len(interfaces) == 1 else None
+    told = only.get("name") if isinstance(only, dict) else None
+    return request.command == "DEL" and told == request.ifname
 
 
 def _annotated(annotations: Any) -> tuple[DeviceRequest, ...]:

@@ -73,13 +73,16 @@ def _refuse_if_lent(directory: str, *, drain: bool) -> None:
     system = System(directory)
     if drain:
         _show_releases(_release_all(system), as_json=False)
-    lent = system.journal.records()
+    records = system.journal.records()
+    lent = [record for record in records if record.devices]
     if lent:
         held = ", ".join(str(record.owner) for record in lent)
         raise click.ClickException(
             f"devices are lent to {printable(held)} by {printable(directory)}; end those pods, or "
             "use --drain to take them back"
         )
+    for record in records:
+        tell(f"{record.owner} has addresses leased, which are not given back any more")
     unreadable = ", ".join(name for name, _ in system.journal.unreadable())
     if unreadable:
         raise click.ClickException(
@@ -119,6 +122,8 @@ def attachments(state_dir: str, as_json: bool) -> None:
         state = "half done"
         if record.complete:
             state = "attached" if system.engine.alive(record) else "dead"
+        elif record.leases and not record.devices:
+            state = "only leases"
         rows.append(report.attachment_row(record, state=state))
     show(
         ("sandbox", "ifname", "network", "pod", "devices", "state", "netns"), rows, as_json=as_json

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, BinaryIO
 
-    from cni_netdev.commands import Engine, Engines, Log
+    from cni_netdev.commands import Delegate, Engine, Engines, Log
+    from cni_netdev.leasing import Leasing
 
     Say = Callable[[str], None]
 
@@ -52,17 +53,19 @@ def main(
     stdout: BinaryIO,
     say: Say = _to_stderr,
     engines: Engines | None = None,
+    delegate: Delegate | None = None,
 ) -> int:
     """One call of the plugin.
 
     Writes exactly one JSON document, or nothing where CNI wants nothing.  Returns 0, or 1 after
     an error, also when the answer could not be written.
     say: takes each line for stderr, see line_of.  engines: from a state directory to its engine;
-    one that raises Elsewhere makes this raise it.
+    one that raises Elsewhere makes this raise it.  delegate: from a call to its IPAM plugin; the
+    same holds for it.
     """
     # One byte too many is enough to refuse it.
     text = stdin.read(request.MOST_BYTES + 1) if environ.get("CNI_COMMAND") else b""
-    document, code = _answer(environ, text, say, engines or _engine)
+    document, code = _answer(environ, text, say, engines or _engine, delegate or _leasing)
     if document is None:
         return code
     try:
@@ -75,7 +78,7 @@ def main(
 
 
 def _answer(
-    environ: Mapping[str, str], text: bytes, say: Say, engines: Engines
+    environ: Mapping[str, str], text: bytes, say: Say, engines: Engines, delegate: Delegate
 ) -> tuple[dict[str, Any] | None, int]:
     log: Log = _log_to(request.Config(), say)
     try:
@@ -83,7 +86,7 @@ def _answer(
             return request.versions(text), 0
         call = request.read(environ, text)
         log = _log_to(call.config, say)
-        return commands.run(call, engines, log), 0
+        return commands.run(call, engines, delegate, log), 0
     except request.CniError as error:
         failure = (error.code, error.message, error.details)
     except Elsewhere:
@@ -132,6 +135,12 @@ def _engine(state_dir: str) -> Engine:
     from cni_netdev.core.kernel import SystemKernel
 
     return Injector(SystemKernel(), FileJournal(state_dir))
+
+
+def _leasing(call: request.Request) -> Leasing:
+    from cni_netdev.leasing import Leasing
+
+    return Leasing(call)
 
 
 def _log_to(config: request.Config, say: Say) -> Log:

@@ -53,7 +53,7 @@ def trial_row(pod: str, trial: Trial) -> dict[str, Any]:
 
 
 def attachment_row(record: Record, *, state: str) -> dict[str, Any]:
-    """One attachment; state is ``attached``, ``half done`` or ``dead``."""
+    """One attachment; state is ``attached``, ``half done``, ``dead`` or ``only leases``."""
     owner = record.owner
     return {
         "front": owner.front,
@@ -66,6 +66,7 @@ def attachment_row(record: Record, *, state: str) -> dict[str, Any]:
         "devices": [
             {"host": lent.home.link.name, "pod": lent.expected.name} for lent in record.devices
         ],
+        "leases": [each.ifname for each in record.leases],
     }
 
 

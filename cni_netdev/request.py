@@ -43,6 +43,7 @@ _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 # Of names of networks and containers (libcni); the first is a letter or digit.
 _IN_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _IFNAME_BYTES = 15
+_OWN_TYPE = "cni-netdev"
 _LOG_LEVELS = ("debug", "info", "warn", "error")
 MOST_BYTES = 16 * 1024 * 1024  # of standard input
 _DEEPEST = 64  # levels of prevResult; the spec's has four
@@ -64,6 +65,7 @@ class Config:
     __slots__ = (
         "agent_socket",
         "devices",
+        "ipam",
         "log_file",
         "log_level",
         "policy",
@@ -89,13 +91,17 @@ class Config:
         self.log_file = log_file
         self.log_level = log_level
         self.devices = devices
+        self.ipam: dict[str, Any] | None = None
         self.policy = policy
         self.policy_file = policy_file
         self.report_addresses = report_addresses
 
 
 class Request:
-    """One call.  prev_result is None for the first plugin of a list."""
+    """One call.  prev_result is None for the first plugin of a list.
+
+    environ, stdin: as they came, for another plugin.
+    """
 
     __slots__ = (
         "annotations",
@@ -104,17 +110,22 @@ class Request:
         "config",
         "container_id",
         "device_id",
+        "environ",
         "ifname",
         "net_devices",
         "netns",
         "network",
         "prev_result",
+        "stdin",
         "valid_attachments",
         "version",
     )
 
-    def __init__(self, environ: Mapping[str, str], version: str, conf: dict[str, Any]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], stdin: bytes, version: str, conf: dict[str, Any]
+    ) -> None:
         """conf: the decoded standard input, checked as far as its version.  Raises CniError."""
+        self.environ, self.stdin = environ, stdin
         self.command = environ["CNI_COMMAND"]
         strict = self.command != "DEL"
         runtime = _object(conf, "runtimeConfig") if strict else _if_object(conf, "runtimeConfig")
@@ -127,7 +138,7 @@ class Request:
         self.config = read_config(conf, strict=strict)
         self.prev_result: dict[str, Any] | None = None
         if conf.get("prevResult") is not None:  # to DEL it matters only whether there is one
-            self.prev_result = _previous(conf) if strict else {}
+            self.prev_result = _previous(conf) if strict else _if_object(conf, "prevResult")
         self.net_devices = runtime.get("netDevices")
         self.device_id = runtime.get("deviceID") or conf.get("deviceID")
         self.annotations = _annotations(runtime) if strict else _if_object(runtime, ANNOTATIONS)
@@ -159,7 +170,7 @@ def read(environ: Mapping[str, str], stdin: bytes) -> Request:
     version = _version(conf)
     if command in _SINCE and _older(version, _SINCE[command]):
         raise CniError(VERSION, f"config version {version} does not allow {command}")
-    return Request(environ, version, conf)
+    return Request(environ, stdin, version, conf)
 
 
 def best_version(stdin: bytes) -> str:
@@ -314,14 +325,13 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
     )
     if not strict:
         config.log_file, config.devices = str(conf.get("logFile") or ""), conf.get("devices")
+        config.ipam = conf["ipam"] if conf.get("ipam") and not _ipam_fault(conf["ipam"]) else None
         return config
     config.agent_socket, config.log_file = _path(conf, "agentSocket"), _path(conf, "logFile")
     if conf.get("ipam"):
-        raise CniError(
-            UNSUPPORTED,
-            f"ipam: {_shown(conf['ipam'])} is not delegated by this plugin",
-            "give addresses in the request, or ipam to the plugin that makes the main interface",
-        )
+        if fault := _ipam_fault(conf["ipam"]):
+            raise CniError(UNSUPPORTED, fault, 'as in {"type": "host-local", ...}')
+        config.ipam = conf["ipam"]
     if "policy" in conf and "policyFile" in conf:
         raise CniError(UNSUPPORTED, "policy and policyFile: only one of them may be given")
     report = conf.get("reportAddresses", False)
@@ -332,6 +342,16 @@ def read_config(conf: dict[str, Any], *, strict: bool = True) -> Config:
     config.policy_file = _path(conf, "policyFile")
     config.report_addresses = report
     return config
+
+
+def _ipam_fault(value: Any) -> str:
+    """What is wrong with it; its other keys are that plugin's own."""
+    if not isinstance(value, dict):
+        return f"ipam: {_shown(value)} must be an object"
+    name = value.get("type")
+    if not isinstance(name, str) or not _is_name(name):
+        return f"ipam.type: {_shown(name)} is no name of a plugin in CNI_PATH"
+    return f"ipam.type: {_shown(name)} would call itself" if name == _OWN_TYPE else ""
 
 
 def _path(conf: dict[str, Any], key: str) -> str:

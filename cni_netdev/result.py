@@ -7,6 +7,7 @@ mtu, socketPath and pciID, routes with mtu, advmss, priority, table and scope.
 from __future__ import annotations
 
 from cni_netdev import request as codes
+from cni_netdev.core.quickjson import loads
 
 TYPE_CHECKING = False  # see request
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _DEFAULTS = {"priority": 0, "table": 254, "scope": 0}
 CODES = {
     "RequestError": codes.CONFIG,
     "NetnsError": codes.NETNS,
+    "LeaseRefused": 107,
     "LockTimeout": codes.TRY_AGAIN,
     "LinkChanged": codes.TRY_AGAIN,
     "OutOfTime": codes.TRY_AGAIN,
@@ -106,14 +108,24 @@ def with_devices(
     before = prev_result or {}
     interfaces = list(before.get("interfaces") or [])
     ips, routes = list(before.get("ips") or []), list(before.get("routes") or [])
+    gateways = {each.ifname: dict(each.gateways) for each in record.leases}
     for lent in record.devices:
         if report_addresses:
-            ips += [_reported_ip(each.cidr, lent, len(interfaces)) for each in lent.addresses]
+            of = gateways.get(lent.expected.name, {})
+            ips += [_reported_ip(each.cidr, lent, len(interfaces), of) for each in lent.addresses]
             routes += [_reported_route(each) for each in lent.routes]
         interfaces.append(_reported_interface(lent, sandbox))
     listed = {"interfaces": interfaces, "ips": ips, "routes": routes}
     together = {**before, **{key: values for key, values in listed.items() if values}}
+    if report_addresses and not before.get("dns"):
+        together.update(_leased_dns(record))
     return convert(together, version)
+
+
+def _leased_dns(record: Record) -> dict[str, Any]:
+    """The first that came with a lease."""
+    first = next((each.dns for each in record.leases if each.dns), "")
+    return {"dns": loads(first)} if first else {}
 
 
 def _reported_interface(lent: Lent, sandbox: str) -> dict[str, Any]:
@@ -127,9 +139,9 @@ def _reported_interface(lent: Lent, sandbox: str) -> dict[str, Any]:
     return entry
 
 
-def _reported_ip(cidr: str, lent: Lent, interface: int) -> dict[str, Any]:
+def _reported_ip(cidr: str, lent: Lent, interface: int, gateways: dict[str, str]) -> dict[str, Any]:
     entry: dict[str, Any] = {"address": cidr, "interface": interface}
-    gateway = _default_gateway(lent, ":" in cidr)
+    gateway = gateways.get(cidr) or _default_gateway(lent, ":" in cidr)
     return {**entry, "gateway": gateway} if gateway else entry
 
 

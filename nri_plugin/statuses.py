@@ -14,6 +14,7 @@ CODES = {
     "DeviceHeld": Code.FAILED_PRECONDITION,
     "CannotApply": Code.FAILED_PRECONDITION,
     "KernelRefused": Code.INTERNAL,
+    "LeaseRefused": Code.INTERNAL,  # CNI's alone
     "LockTimeout": Code.ABORTED,
     "LinkChanged": Code.ABORTED,
     "OutOfTime": Code.DEADLINE_EXCEEDED,

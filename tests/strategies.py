@@ -13,6 +13,7 @@ from cni_netdev.core.model import (
     DeviceRequest,
     Extras,
     Identity,
+    Lease,
     Lent,
     Link,
     LinkSettings,
@@ -200,4 +201,13 @@ records = st.builds(
     owner=owners,
     netns=st.builds(NetnsRef),
     devices=st.lists(lents, max_size=2).map(tuple),
+    leases=st.lists(
+        st.builds(
+            Lease,
+            ifname=names,
+            gateways=st.lists(st.tuples(cidrs, v4.map(str)), max_size=2).map(tuple),
+            dns=st.text(max_size=8),
+        ),
+        max_size=2,
+    ).map(tuple),
 )

@@ -210,4 +210,5 @@ _RECORD = _shape(
     owner=_shape(model.Owner, front=_one_of("cni", "nri")),
     netns=_shape(model.NetnsRef),
     devices=_list(_LENT),
+    leases=_list(_shape(model.Lease, gateways=_TEXTS)),
 )

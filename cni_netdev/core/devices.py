@@ -50,6 +50,10 @@ EXTRA_KEYS = (
     "announce",
     "vrf",
 )
+_NO_DHCP = (
+    "is no key of a device: give the network's conflist entry an IPAM plugin, "
+    '"ipam": {"type": "dhcp"}, and the device no address'
+)
 _ROUTE_KEYS = ("dst", "gw", "src", "priority", "table", "scope", "mtu", "advmss")
 
 
@@ -111,7 +115,10 @@ def name_in_pod(name: str, where: str) -> str:
 class _Device(Object):
     def __init__(self, value: object, source: Source, where: str, faults: list[Fault]) -> None:
         super().__init__(value, where, faults)
-        self.refuse_unknown((*_KEYS, *EXTRA_KEYS))
+        if self.has("dhcp"):
+            self.fault(".dhcp", _NO_DHCP)
+        known = (*_KEYS, *EXTRA_KEYS)
+        self.refuse_unknown((*known, "dhcp") if self.has("dhcp") else known)
         self._source = source
 
     def request(self) -> DeviceRequest:

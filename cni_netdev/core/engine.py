@@ -11,7 +11,7 @@ that is incomplete while nobody holds its attachment's lock was left by a proces
 from __future__ import annotations
 
 from cni_netdev.core.errors import DeviceNotFound, NetnsError, RecordUnreadable
-from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple, contextmanager
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple, contextmanager, suppress
 from cni_netdev.core.pinning import Pinning
 from cni_netdev.core.recover import Recoverer, lock_of, owner_of
 from cni_netdev.core.restore import Release, Restorer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.compare import Told
     from cni_netdev.core.model import DeviceRequest, Owner, Record
     from cni_netdev.core.policy import Pod, Policy
-    from cni_netdev.core.ports import Journal, Kernel, Key, Netns
+    from cni_netdev.core.ports import Journal, Kernel, Key, Leases, Netns
 
 
 def _no_limit() -> None: ...
@@ -63,17 +63,19 @@ class Injector:
         policy: Policy,
         pod: Pod,
         in_time: Callable[[], None] = _no_limit,
+        leases: Callable[[], Leases] | None = None,
     ) -> Attachment:
         """Move the links asked for into the namespace, all of them or none.
 
         The same attach again gives the same result.  Raises any NetdevError; then the host is as
         it was, or the error's details say what is still away and the record stays to be retried.
         in_time: called before each step and before success, to raise when the time is up.
+        leases: for requests with ``ipam``; called before anything is changed, and only if needed.
         """
         from cni_netdev.core.attach import Attacher  # not for a detach
 
         with self._journal.lock(lock_of(owner.key)), self._pods(netns_path) as target:
-            attacher = Attacher(self._kernel, self._journal, self._recoverer, owner, target)
+            attacher = Attacher(self._kernel, self._journal, self._recoverer, owner, target, leases)
             wanted, notes = attacher.wanted(requests)
             stood = attacher.standing(wanted)
             record = stood or attacher.attach(netns_path, wanted, policy, pod, in_time)
@@ -129,20 +131,22 @@ class Injector:
 
     # --- the way back ------------------------------------------------------------------------
 
-    def detach(self, key: Key) -> Release | None:
+    def detach(self, key: Key, leases: Callable[[], Leases] | None = None) -> Release | None:
         """Bring home what an attachment holds; None when nothing is known of it.
 
         Never fails because of what a pod did: what cannot come back at once stays on record and
         is said in the release's notes.  Raises LockTimeout and StateError.
+        leases: called before anything is changed, if addresses are to be given back.  Without it
+        they stay leased, and on record.
         """
         known = self._journal.has(key)
-        release = self._detach(key) if known else self._recoverer.orphan(key)
+        release = self._detach(key, leases) if known else self._recoverer.orphan(key)
         notes = self._in_passing(key)
         if release is None and notes:
             release = Release(owner_of(key), (), (), complete=True)
         return release._replace(notes=(*release.notes, *notes)) if release else None
 
-    def _detach(self, key: Key) -> Release | None:
+    def _detach(self, key: Key, leases: Callable[[], Leases] | None) -> Release | None:
         with self._journal.lock(lock_of(key)):
             try:
                 record = self._journal.read(key)
@@ -150,22 +154,30 @@ class Injector:
                 aside = self._journal.set_aside(key)
                 note = f"{error.message}; kept as {aside}"
                 return Release(owner_of(key), (), (note,), complete=False)
-            return self._restorer.release(record) if record else None
+            if record is None:
+                return None
+            given = leases() if leases is not None and record.leases else None
+            return self._restorer.release(record, leases=given)
 
     def reap(
-        self, *, front: str, network: str, valid: frozenset[tuple[str, str]] | None
+        self,
+        *,
+        front: str,
+        network: str,
+        valid: frozenset[tuple[str, str]] | None,
+        leases: Leases | None = None,
     ) -> Iterator[Release]:
         """Bring home what dead sandboxes hold, and what is not in ``valid``, as asked for.
 
         valid: (sandbox, ifname) of this network's attachments that stand; None: not known, and
-        then nothing is taken out of a live namespace.  Raises StateError, what cannot be swept
-        last.
+        then nothing is taken out of a live namespace.  leases: this network's.  Raises StateError,
+        what cannot be swept last.
         """
         for record in self._journal.records():
             owner = record.owner
             ours = (owner.front, owner.network) == (front, network)
             if valid is not None and ours and (owner.sandbox, owner.ifname) not in valid:
-                release = self._recoverer.anyway(record)
+                release = self._recoverer.anyway(record, leases)
             else:
                 release = self._recoverer.if_dead(record)
             if release is not None:
@@ -244,6 +256,31 @@ class Injector:
         from cni_netdev.core.holdings import missing
 
         return missing(requests, sandbox, self._kernel.boot_id, self._journal.records())
+
+    def names(self, requests: tuple[DeviceRequest, ...]) -> tuple[str, ...]:
+        """What each would be called in the pod, by what the host has now, as far as that tells."""
+        from cni_netdev.core.admission import resolve
+
+        found = []
+        for each in requests:
+            name = each.new_name
+            with suppress(DeviceNotFound):
+                found.append(name or resolve(self._kernel.host, each).name)
+        return tuple(found)
+
+    def leases(self, key: Key) -> tuple[str, tuple[str, ...]]:
+        """Of an attachment: the configuration of who gave them, and their names."""
+        record = self._journal.read(key)
+        return (record.ipam, tuple(each.ifname for each in record.leases)) if record else ("", ())
+
+    def leased(self, front: str, network: str) -> tuple[tuple[str, str, bool], ...]:
+        """(sandbox, name, whether a device may still use it) of each lease of a network."""
+        return tuple(
+            (record.owner.sandbox, each.ifname, bool(record.devices))
+            for record in self._journal.records()
+            if (record.owner.front, record.owner.network) == (front, network)
+            for each in record.leases
+        )
 
     def has(self, key: Key) -> bool:
         """Whether there is a record of the attachment, whole or not."""

@@ -8,6 +8,7 @@
     ├── DeviceHeld          another pod has the link
     ├── CannotApply         the pod's side refuses: name taken, MTU out of range, route refused
     ├── KernelRefused       an errno that none of the above explains
+    ├── LeaseRefused        an IPAM plugin did not give or check what it was asked for
     ├── LockTimeout         somebody else worked on the link for too long: try again
     ├── LinkChanged         somebody else changed the link while it was being lent: try again
     ├── OutOfTime           the caller's time limit ran out; what was done is undone
@@ -101,6 +102,10 @@ class KernelRefused(NetdevError):
         self.what = what
         self.errno = errno
         self.kernel_text = kernel_text
+
+
+class LeaseRefused(NetdevError):
+    """An IPAM plugin failed; the message has its name and what it said."""
 
 
 class LockTimeout(NetdevError):

@@ -134,6 +134,7 @@ class Runner:
         self._host = host
         self._pod = pod
         self._touched: dict[int, Lent] = {}
+        self._there: dict[int, int] = {}
 
     @property
     def touched(self) -> tuple[Lent, ...]:
@@ -226,9 +227,18 @@ class Runner:
         Raises LinkChanged when a link is not as its snapshot has it when its turn comes.
         in_time: called before each step, to raise when there is no time for it.
         """
-        there: dict[int, int] = {}
         for lent in reversed(devices):
             refuse_if_changed(self._host, lent.home)
+        self.go_on(devices, steps, in_time)
+
+    def go_on(
+        self,
+        devices: tuple[Lent, ...],
+        steps: Sequence[tuple[int, Step]],
+        in_time: Callable[[], None],
+    ) -> None:
+        """Carry out the rest of a plan whose first part was attached."""
+        there = self._there
         for position, step in steps:
             in_time()
             lent = devices[position]

@@ -114,6 +114,7 @@ class DeviceRequest(NamedTuple):
     vf: ((``vlan``, ``100``), ...), set through the physical function; see vf.
     ebpf: ``detach``: without the host's own XDP and TCX programs while it is away; or "".
     where: the path of the device in its source, for messages (``devices[0]``).
+    ipam: it has no address of its own and gets one of the network's IPAM plugin.
     """
 
     selector: Selector
@@ -131,6 +132,7 @@ class DeviceRequest(NamedTuple):
     ethtool: tuple[tuple[str, str], ...] = ()
     vf: tuple[tuple[str, str], ...] = ()
     ebpf: str = ""
+    ipam: bool = False
 
     @property
     def privileges(self) -> tuple[str, ...]:
@@ -141,8 +143,11 @@ class DeviceRequest(NamedTuple):
 
     @property
     def wish(self) -> DeviceRequest:
-        """What it asks for, without where that was written: to compare with another's."""
-        return self._replace(source="config", where="")
+        """What it asks for, without where that was written: to compare with another's.
+
+        Without the network's IPAM plugin too, which the other front end does not know of.
+        """
+        return self._replace(source="config", where="", ipam=False)
 
 
 class Address(NamedTuple):
@@ -445,6 +450,26 @@ class Lent(NamedTuple):
     routes: tuple[Route, ...] = ()
 
 
+class Lease(NamedTuple):
+    """What one device has of an IPAM plugin.
+
+    ifname: the CNI_IFNAME under which the plugin keeps it; the device's name in the pod.
+    gateways: (an address as CIDR, its gateway).  dns: a CNI result's ``dns`` as JSON, or "".
+    """
+
+    ifname: str
+    gateways: tuple[tuple[str, str], ...] = ()
+    dns: str = ""
+
+
+class Granted(NamedTuple):
+    """A lease, and the addresses (CIDR) and routes that the device gets with it."""
+
+    lease: Lease
+    addresses: tuple[str, ...] = ()
+    routes: tuple[RouteRequest, ...] = ()
+
+
 class Record(NamedTuple):
     """What the journal keeps of one attachment; the way back needs nothing else.
 
@@ -452,6 +477,8 @@ class Record(NamedTuple):
     boot_id: of the boot whose kernel state it describes.
     host: the cookie of the namespace that the devices belong to.
     pinned_in: inode of the mount namespace in which the sandbox's is pinned; 0: it is not.
+    leases: those that may be held; they may outlive the devices, and then the record does.
+    ipam: the configuration of the plugin that has them, as JSON; "" when there are none.
     """
 
     owner: Owner
@@ -461,3 +488,5 @@ class Record(NamedTuple):
     devices: tuple[Lent, ...]
     host: int = 0
     pinned_in: int = 0
+    leases: tuple[Lease, ...] = ()
+    ipam: str = ""

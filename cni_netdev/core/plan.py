@@ -47,7 +47,7 @@ from cni_netdev.core.steps import (
 )
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import DeviceRequest, Link, RouteRequest
+    from cni_netdev.core.model import DeviceRequest, Granted, Link, RouteRequest
     from cni_netdev.core.outfit import Stage
     from cni_netdev.core.steps import Place, Step
 
@@ -88,11 +88,39 @@ def lend(request: DeviceRequest, home: Snapshot) -> Lent:
     return Lent(request, home, expected, addresses, routes)
 
 
+def with_lease(lent: Lent, granted: Granted) -> Lent:
+    """The same with what an IPAM plugin gave; a route that was asked for comes before its own."""
+    own = {_place_of_route(each) for each in lent.routes}
+    addresses = tuple(map(address_of, granted.addresses))
+    routes = tuple(map(route_of, granted.routes))
+    if lent.request.extras:
+        from cni_netdev.core import outfit
+
+        addresses = outfit.flagged(addresses, lent.request.extras)
+        routes = outfit.routed(routes, lent.request.extras)
+    return lent._replace(
+        addresses=_distinct(*lent.addresses, *addresses),
+        routes=(*lent.routes, *(each for each in routes if _place_of_route(each) not in own)),
+    )
+
+
+def _place_of_route(route: Route) -> tuple[str, int, int]:
+    return (route.dst, route.priority, route.table)
+
+
 def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
     """The steps, each with the position of its device.
 
+    All links move first, so that a route may use another device's address.
+    """
+    return moves(devices, strip) + contents(devices)
+
+
+def moves(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[tuple[int, Step]]:
+    """Of an attach, the steps by which the links get there.
+
     strip: for each device the altnames that cannot come along (taken in the pod, or equal to its
-    own new name there).  All links move first, so that a route may use another device's address.
+    own new name there).
     """
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
@@ -110,16 +138,19 @@ def attach(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list
             steps.extend((position, step) for step in _without_programs(lent.home))
         if lent.home.link.identity.ifindex:
             steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
-    steps.extend(_besides(devices, "moved"))
+    return steps
+
+
+def contents(devices: tuple[Lent, ...]) -> list[tuple[int, Step]]:
+    """Of an attach, the steps that come when all links are there."""
+    steps = _besides(devices, "moved")
     for position, lent in enumerate(devices):
         steps.extend(
             (position, SetAddress("pod", each, True)) for each in _in_order(lent.addresses)
         )
     steps.extend(_besides(devices, "addressed"))
     placed = [
-        (position, step)
-        for position, lent in enumerate(devices)
-        for step in _added("pod", lent.routes)
+        (position, step) for position, lent in enumerate(devices) for step in _routes_in_pod(lent)
     ]
     placed.sort(key=lambda each: _needs_another_route(each[1].route))
     steps.extend(placed)
@@ -168,6 +199,15 @@ def _without_programs(home: Snapshot) -> list[Step]:
         *(Xdp("host", mode, program, 0) for mode, program in home.link.xdp),
         *(RemoveTcx("host", attach, program) for attach, program in home.tcx),
     ]
+
+
+def _routes_in_pod(lent: Lent) -> list[SetRoute]:
+    """Those of a lease are the network's, and may be another interface's already: then they go
+    behind that.
+    """
+    steps = _added("pod", lent.routes)
+    asked = len(lent.request.routes) if lent.request.ipam else len(steps)
+    return [*steps[:asked], *(step._replace(append=True) for step in steps[asked:])]
 
 
 def _needs_another_route(route: Route) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cni_netdev.core.model import (
         Address,
         Forwarding,
+        Granted,
         Identity,
         Link,
         LinkSettings,
@@ -291,6 +292,24 @@ class Kernel(Protocol):
 
     def occupancy(self, cookie: int) -> Occupancy:
         """Whether processes are inside; ``unknown`` when the scan of /proc was refused anything."""
+
+
+class Leases(Protocol):
+    """Who gives devices their addresses, and takes them back: an IPAM plugin."""
+
+    @property
+    def ipam(self) -> str:
+        """Its configuration as JSON, to be kept in the record."""
+
+    @property
+    def needs_the_link(self) -> bool:
+        """Whether it asks through the link itself, which must be in the pod by then."""
+
+    def lease(self, ifname: str) -> Granted:
+        """Raises LeaseRefused; then it may have given something all the same."""
+
+    def release(self, record: Record) -> dict[str, str]:
+        """Give back what may be held by it, as often as one likes; what went wrong, by ifname."""
 
 
 class Journal(Protocol):

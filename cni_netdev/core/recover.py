@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cni_netdev.core.model import Record
-    from cni_netdev.core.ports import Journal, Kernel, Key
+    from cni_netdev.core.ports import Journal, Kernel, Key, Leases
 
 
 class Recoverer:
@@ -40,12 +40,20 @@ class Recoverer:
         return self._kernel.occupancy(record.netns.cookie) not in dead
 
     def if_dead(self, record: Record, *, ended: bool = False) -> Release | None:
-        """Release the record if its owner is gone; None when it is left alone."""
-        return self._recover(record, lambda each: not self.alive(each, ended=ended))
+        """Release the record if its owner is gone; None when it is left alone.
 
-    def anyway(self, record: Record) -> Release | None:
+        Nothing is to be done for what holds nothing but leases: that takes its DEL.
+        """
+
+        def due(each: Record) -> bool:
+            leased_only = bool(each.leases) and not each.devices
+            return not leased_only and not self.alive(each, ended=ended)
+
+        return self._recover(record, due)
+
+    def anyway(self, record: Record, leases: Leases | None = None) -> Release | None:
         """Release the record, alive or not; None when somebody works on it now."""
-        return self._recover(record, lambda _: True)
+        return self._recover(record, lambda _: True, leases)
 
     def others(self, besides: Key) -> tuple[str, ...]:
         """All dead ones but this, in passing; what is worth telling of them."""
@@ -105,7 +113,9 @@ class Recoverer:
         finally:
             namespace.close()
 
-    def _recover(self, stale: Record, due: Callable[[Record], bool]) -> Release | None:
+    def _recover(
+        self, stale: Record, due: Callable[[Record], bool], leases: Leases | None = None
+    ) -> Release | None:
         key = stale.owner.key
         try:
             with ExitStack() as lock:
@@ -118,7 +128,7 @@ class Recoverer:
                 record = self._journal.read(key)
                 if record is None or not due(record):
                     return None
-                return self._restorer.release(record)
+                return self._restorer.release(record, leases=leases)
         except Exception as error:  # noqa: BLE001 - see above
             reason = error.message if isinstance(error, NetdevError) else repr(error)
             return Release(stale.owner, (), (reason,), complete=False)

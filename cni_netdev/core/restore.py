@@ -20,8 +20,8 @@ from cni_netdev.core.steps import Move
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cni_netdev.core.model import Lent, Link, Owner, Record
-    from cni_netdev.core.ports import Journal, Kernel, Netns
+    from cni_netdev.core.model import Lease, Lent, Link, Owner, Record
+    from cni_netdev.core.ports import Journal, Kernel, Leases, Netns
     from cni_netdev.core.steps import Step
 
 _MOVE_TRIES = 3
@@ -37,6 +37,7 @@ class Release(NamedTuple):
     devices: host names, as they are now.  notes: a sentence for each thing that is not as it was.
     complete: False when something is still away; then the record stays and is retried.
     fell_back: how many came home under a name that is not their own.  lost: how many are gone.
+    leases: the names of those that are still held; then the record stays for them.
     """
 
     owner: Owner
@@ -45,6 +46,7 @@ class Release(NamedTuple):
     complete: bool
     fell_back: int = 0
     lost: int = 0
+    leases: tuple[str, ...] = ()
 
 
 class Restorer:
@@ -55,19 +57,31 @@ class Restorer:
         self._journal = journal
 
     def release(
-        self, record: Record, *, links_locked: bool = False, namespace: Netns | None = None
+        self,
+        record: Record,
+        *,
+        links_locked: bool = False,
+        namespace: Netns | None = None,
+        leases: Leases | None = None,
     ) -> Release:
-        """Bring everything home, drop the pin, forget the record.
+        """Bring everything home, drop the pin, give back the leases, forget the record.
 
         links_locked: the caller holds the links' locks.  namespace: the sandbox's, if it is open
-        already; it stays open.
+        already; it stays open.  leases: without it they stay, and so does the record.
         """
+        here = (0, self._kernel.host.cookie)
+        if record.boot_id == self._kernel.boot_id and record.host not in here:
+            note = "its devices belong to another network namespace than this one: run this there"
+            return Release(record.owner, (), (note,), complete=False)
+        release = self._bring_home(record, links_locked=links_locked, namespace=namespace)
+        return self._give_back(record, release, leases) if record.leases else release
+
+    def _bring_home(
+        self, record: Record, *, links_locked: bool, namespace: Netns | None
+    ) -> Release:
         if record.boot_id != self._kernel.boot_id:
             note = f"the record of {record.owner} is from before the last boot: forgotten"
             return self._finished(record, Release(record.owner, (), (note,), complete=True))
-        if record.host not in (0, self._kernel.host.cookie):
-            note = "its devices belong to another network namespace than this one: run this there"
-            return Release(record.owner, (), (note,), complete=False)
         with ExitStack() as locks:
             if not links_locked:
                 inodes = {lent.home.link.identity.inode for lent in record.devices}
@@ -94,6 +108,7 @@ class Restorer:
         return ()
 
     def _finished(self, record: Record, release: Release) -> Release:
+        """All devices are home: only what is leased stays on record."""
         try:
             self._finish(record)
         except StateError as error:
@@ -103,7 +118,39 @@ class Restorer:
 
     def _finish(self, record: Record) -> None:
         self._journal.unpin(record.owner.key)
-        self._journal.forget(record.owner.key)
+        if record.leases:
+            self._journal.write(record._replace(complete=False, devices=(), pinned_in=0))
+        else:
+            self._journal.forget(record.owner.key)
+
+    def _give_back(self, record: Record, release: Release, leases: Leases | None) -> Release:
+        """After the devices, which others may have by now, however long it takes.
+
+        Also what a device has that is still away: its pod ends.
+        """
+        names = tuple(each.ifname for each in record.leases)
+        if leases is None:
+            note = (
+                f"addresses of {', '.join(names)} stay leased until this attachment's DEL or a GC"
+            )
+            return release._replace(notes=(*release.notes, note), leases=names)
+        troubles = leases.release(record)
+        notes = (*release.notes, *troubles.values())
+        left = tuple(each for each in record.leases if each.ifname in troubles)
+        try:
+            self._keep_leases(record, left)
+        except StateError as error:
+            notes = (*notes, error.message)
+        return release._replace(notes=notes, leases=tuple(troubles))
+
+    def _keep_leases(self, record: Record, leases: tuple[Lease, ...]) -> None:
+        kept = self._journal.read(record.owner.key)
+        if kept is None:
+            return
+        if leases or kept.devices:
+            self._journal.write(kept._replace(leases=leases))
+        else:
+            self._journal.forget(record.owner.key)
 
 
 def lock_of_inode(inode: int) -> str:

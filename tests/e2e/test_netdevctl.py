@@ -80,7 +80,7 @@ def test_validate(host: Host, text: str, what: str, fault: str) -> None:
 def test_validate_tells_every_fault_of_an_entry_at_once(host: Host) -> None:
     entry = {
         "type": "cni-netdev",
-        "ipam": {"type": "host-local"},
+        "ipam": {"type": "bin/host-local"},
         "logLevel": "loud",
         "reportAddresses": "yes",
         "stateDir": "here",
@@ -98,7 +98,7 @@ def test_validate_tells_every_fault_of_an_entry_at_once(host: Host) -> None:
         "agentSocket",
         "logFile",
         "logLevel",
-        "ipam",
+        "ipam.type",
         "reportAddresses",
         "policyFile",
         "policy and policyFile",

@@ -36,6 +36,7 @@ HEAVY = {
         "cni_netdev.core.dad",
         "cni_netdev.core.vrf",
     ),
+    *("cni_netdev.delegate", "cni_netdev.ipam", "cni_netdev.leasing"),
 }
 SCRIPT = """
 import sys

@@ -105,7 +105,7 @@ def test_a_del_of_a_record_is_more_than_a_look(answerer: Answerer, engine: Any) 
     engine.has.return_value = True
     assert answerer.look(request("DEL", CONF)) is None
     assert answerer.answer(request("DEL", CONF)) == Answer(0, b"", b"")
-    engine.detach.assert_called_once_with(("cni", "c1", "eth0"))
+    assert engine.detach.call_args.args[0] == ("cni", "c1", "eth0")
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL", "STATUS"])
@@ -133,7 +133,8 @@ def test_a_lock_is_waited_for_elsewhere(
 
 
 def test_what_nobody_waits_for_is_not_attached(answerer: Answerer, engine: Any) -> None:
-    def attach(*arguments: Any) -> None:
+    def attach(*arguments: Any, leases: Any) -> None:
+        assert leases
         arguments[-1]()
 
     engine.attach.side_effect = attach
@@ -163,3 +164,47 @@ def test_a_fault_is_told_as_a_process_tells_it(
     assert json.loads(answer.stdout)["code"] == 999
     assert b"ZeroDivisionError" in answer.stderr
     assert answer == by_process(asked, capfd)
+
+
+IPAM = {"type": "host-local", "subnet": "10.9.0.0/24"}
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [("ADD", True), ("DEL", True), ("DEL", False), ("CHECK", True), ("GC", True), ("STATUS", True)],
+)
+def test_an_ipam_plugin_is_run_elsewhere_before_anything_is_changed(
+    answerer: Answerer, engine: Any, command: str, given: bool
+) -> None:
+    """given: whether the configuration names one; else the record does."""
+    engine.has.return_value = not given
+    engine.names.return_value = ("eth1",)
+    engine.leases.return_value = ('{"type": "x"}', ("eth1",))
+    engine.check.return_value = engine.leased.return_value = ()
+
+    def changes(*_arguments: Any, leases: Any, **_keywords: Any) -> None:
+        leases()
+        raise AssertionError
+
+    engine.attach.side_effect = changes
+    if not given:
+        engine.detach.side_effect = lambda _key, leases: leases()
+    asked = request(command, {**CONF, "devices": DEVICES, **({"ipam": IPAM} if given else {})})
+    with pytest.raises(Elsewhere, match="an IPAM plugin is to be run"):
+        answerer.answer(asked)
+    changed = {"ADD": 1, "DEL": 0 if given else 1}.get(command, 0)
+    assert len(engine.attach.mock_calls + engine.detach.mock_calls) == changed
+    assert engine.reap.mock_calls == []
+
+
+def test_what_needs_no_ipam_plugin_is_answered(
+    answerer: Answerer, engine: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("ADD", "DEL"):
+        asked = request(command, {**CONF, "ipam": IPAM, "prevResult": PREVIOUS})
+        assert answerer.look(asked) == answerer.answer(asked)
+        assert answerer.answer(asked).code == 0
+    engine.leases.return_value = ("", ())
+    engine.check.return_value = ()
+    assert answerer.answer(request("CHECK", {**CONF, "devices": DEVICES})).code == 0
+    assert capfd.readouterr().err == ""

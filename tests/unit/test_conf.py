@@ -42,6 +42,7 @@ KINDS = {
     "10-pods.conflist": "conflist",
     "20-storage.conflist": "conflist",
     "30-hardware.conflist": "conflist",
+    "30-ipam.conflist": "conflist",
     "policy.yaml": "policy",
     "pod.yaml": "pod manifest",
     "rdma-pod.yaml": "pod manifest",
