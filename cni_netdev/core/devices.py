@@ -118,7 +118,7 @@ class _Device(Object):
         )
         if up is False and routes:
             self.fault(".routes", "cannot be set on a link that stays down (up is false)")
-        return DeviceRequest(
+        request = DeviceRequest(
             selector=self._selector(),
             new_name=self.take("new_name", values.as_new_name),
             addresses=self._addresses(),
@@ -131,6 +131,9 @@ class _Device(Object):
             source=self._source,
             where=self.where,
         )
+        if up is False and request.extras and request.extras.dad == "wait":
+            self.fault(".dad", "cannot be waited for on a link that stays down (up is false)")
+        return request
 
     def _extras(self) -> Extras | None:
         if not any(map(self.has, EXTRA_KEYS)):
