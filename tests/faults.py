@@ -42,6 +42,12 @@ CONF: dict[str, Any] = {
             "address": "192.168.2.2/24",
             "mtu": 1400,
             "routes": [{"dst": "10.9.0.0/16", "gw": "192.168.2.1"}],
+            "txqlen": 10,
+            "altnames": ["fast"],
+            "dad": "off",
+            "sysctls": {"net.ipv4.conf.rp_filter": 1},
+            "rules": [{"from": "192.168.2.2", "table": 100}],
+            "neighbors": [{"address": "192.168.2.9", "mac": "02:00:00:00:00:09"}],
         },
         {"name": "nic2", "new_name": "nic1", "addresses": ["fd99::2/64"]},
     ],
@@ -124,9 +130,15 @@ class Trial:
                 answer(_recover)
             answer(lambda: self.cni("DEL")).ok()
             wrong = self.watched.violations(*self.pods())
+        wrong += [each for pod in self.pods() for each in self._rules_of(pod)]
         if not self.pods():
             self.pod = self.host.pod()
         return wrong
+
+    def _rules_of(self, pod: str) -> list[str]:
+        """Those of a pod that lives on, which must not have ours any more."""
+        rules = run("ip", "-n", pod, "-d", "rule").splitlines()
+        return [f"rule {each} is left" for each in rules if "proto 110" in each]
 
     def pods(self) -> list[str]:
         return [self.pod.name] if Path(self.pod.path).exists() else []

@@ -109,8 +109,8 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 @st.composite
-def extras(draw: st.DrawFn) -> Extras | None:
-    dad = draw(st.sampled_from(("", "off", "optimistic", "wait")))
+def extras(draw: st.DrawFn, *, up: bool) -> Extras | None:
+    dad = draw(st.sampled_from(("", "off", "optimistic", "wait") if up else ("", "off")))
     sizes = draw(st.dictionaries(st.sampled_from(sorted(SIZES.values())), st.integers(*SIZE)))
     asked = Extras(
         txqlen=draw(_maybe(st.integers(0, 65535))),  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def requests(draw: st.DrawFn) -> DeviceRequest:
         routes=tuple(routes),
         up=up,
         keep_addresses=draw(st.booleans()),
-        extras=draw(extras()),
+        extras=draw(extras(up=up)),
         ethtool=draw(st.sampled_from(((), _TUNED))),
         rdma=draw(_maybe(st.booleans())),  # type: ignore[arg-type]
         vf=draw(st.sampled_from(((), _OF_VF))),

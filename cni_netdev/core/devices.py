@@ -129,7 +129,7 @@ class _Device(Object):
         )
         if up is False and routes:
             self.fault(".routes", "cannot be set on a link that stays down (up is false)")
-        return DeviceRequest(
+        request = DeviceRequest(
             selector=self._selector(),
             new_name=self.take("new_name", values.as_new_name),
             addresses=self._addresses(),
@@ -146,6 +146,9 @@ class _Device(Object):
             vf=self._vf(),
             ebpf=self.take("ebpf", values.as_ebpf) or "",
         )
+        if up is False and request.extras and request.extras.dad == "wait":
+            self.fault(".dad", "cannot be waited for on a link that stays down (up is false)")
+        return request
 
     def _extras(self) -> Extras | None:
         if not any(map(self.has, EXTRA_KEYS)):

@@ -88,8 +88,7 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
         case SetVrf(_, vrf, present):
             here.set_vrf(vrf, present=present)
         case Enslave(_, _, after):
-            master = here.link(name=after) if after else None
-            here.set_master(ifindex, master.identity.ifindex if master else 0)
+            here.set_master(ifindex, _ifindex_of(after, here) if after else 0)
         case SetForwarding(_, entry, present):
             here.set_forwarding(ifindex, entry, present=present)
         case SetQdisc(_, qdisc, present):
@@ -127,6 +126,13 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.hold_program(inode, program)
 
 
+def _ifindex_of(name: str, here: Netns) -> int:
+    link = here.link(name=name)
+    if link is None:
+        raise KernelRefused(f"set master {name}", errno.ENODEV)
+    return link.identity.ifindex
+
+
 class Runner:
     """Carries a list of devices from the host into one pod."""
 
@@ -150,9 +156,8 @@ class Runner:
         faults = [fault for lent in devices for fault in self._faults(lent)]
         if faults:
             raise CannotApply("; ".join(str(fault) for fault in faults))
-        return tuple(
-            self._left_behind(lent, frozenset(_names_of(devices, but=lent))) for lent in devices
-        )
+        names = frozenset(name for lent in devices for _, name in _names_asked(lent))
+        return tuple(self._left_behind(lent, names) for lent in devices)
 
     def _faults(self, lent: Lent) -> list[Fault]:
         request, link, expected = lent.request, lent.home.link, lent.expected
@@ -208,12 +213,13 @@ class Runner:
         request, home = lent.request, lent.home
         return vf.faults(request.vf, home.vf, home.link.name, request.where)
 
-    def _left_behind(self, lent: Lent, others: frozenset[str]) -> frozenset[str]:
+    def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
         """An altname equal to a name in the pod, of these devices too, would stop a move."""
+        asked = lent.request.extras.altnames if lent.request.extras else ()
         return frozenset(
             name
             for name in lent.home.link.altnames
-            if name in others or name == lent.expected.name or self._pod.link(name=name) is not None
+            if (name in names and name not in asked) or self._pod.link(name=name) is not None
         )
 
     def attach(
@@ -287,10 +293,6 @@ def _names_asked(lent: Lent) -> list[tuple[str, str]]:
     extras = lent.request.extras
     asked = extras.altnames if extras else ()
     return [("new_name", lent.expected.name), *(("altnames", each) for each in asked)]
-
-
-def _names_of(devices: tuple[Lent, ...], *, but: Lent) -> list[str]:
-    return [name for lent in devices if lent is not but for _, name in _names_asked(lent)]
 
 
 def _refuse_same_name(devices: tuple[Lent, ...]) -> None:

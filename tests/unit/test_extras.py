@@ -117,6 +117,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"dad": False}, ".dad: False is none of off, optimistic"),
     ({"dad": {"wait": 31}}, ".dad.wait: 31 is above 30"),
     ({"dad": {"wait": 0}}, ".dad.wait: 0 is below 1"),
+    ({"dad": {"wait": 5}, "up": False}, ".dad: cannot be waited for on a link that stays down"),
     ({"dad": {}}, ".dad.wait: is needed"),
     ({"dad": {"wait": 1, "x": 1}}, ".dad.x: unknown key"),
     ({"announce": "loud"}, ".announce: 'loud' is neither true nor false"),

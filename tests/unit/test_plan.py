@@ -28,6 +28,7 @@ from cni_netdev.core.model import (
 from cni_netdev.core.steps import (
     Altname,
     Change,
+    Enslave,
     Master,
     Move,
     NamePhy,
@@ -138,6 +139,7 @@ def test_the_inverse_of_a_step_undoes_it(
 ) -> None:
     world, fake = state
     pod = world.add_namespace("pod")
+    world.add_link("master9")
     settings = fake.link.settings
     other = data.draw(_SETTINGS)
     free = [each for each in ("alt1", "alt2") if each not in fake.link.altnames]
@@ -151,6 +153,7 @@ def test_the_inverse_of_a_step_undoes_it(
         NameRdma("host", world.rdma[0].device.number, world.rdma[0].device.name, "mlx5_9"),
         *(Altname("host", each, True) for each in free),
         *(SetAddress("host", each, True) for each in missing),
+        *([] if fake.link.master else [Enslave("host", "", "master9")]),
         SetVrf("host", Vrf("red", 10), True),
         SetRule("host", Rule(2, 7, 5, src="10.0.0.0/8"), True),
         SetNeighbour("host", Neighbour(2, "10.0.0.7", "02:00:00:00:00:07", 128, 0), True),
