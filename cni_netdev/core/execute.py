@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from cni_netdev.core import hostside
 from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestError
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
@@ -165,10 +166,6 @@ class Runner:
         if self._pod.link(name=expected.name) is not None:
             fault = f"{expected.name!r} is the name or altname of another link in the pod"
             faults.append(Fault(f"{request.where}.new_name", fault))
-        if not link.identity.ifindex:
-            from cni_netdev.core import userspace
-
-            return [*faults, *userspace.faults(request, link), *self._vf_faults(lent)]
         if request.mtu is not None and request.mtu < link.min_mtu:
             fault = f"{request.mtu} is below {link.name}'s minimum of {link.min_mtu}"
             faults.append(Fault(f"{request.where}.mtu", fault))
@@ -178,40 +175,15 @@ class Runner:
         if request.mac and len(link.settings.mac or "") != _MAC_BYTES_WITH_COLONS:
             fault = f"{link.name} has no Ethernet address that could be set"
             faults.append(Fault(f"{request.where}.mac", fault))
-        if request.extras:
+        if request.extras and link.identity.ifindex:
             from cni_netdev.core import outfit
 
             faults += outfit.faults(lent, self._pod)
-        if request.ethtool:
-            from cni_netdev.core import tuning
-
-            offered = self._host.tunables(link.name)
-            faults += tuning.faults(request.ethtool, offered, link.name, request.where)
         if request.rdma:
             from cni_netdev.core import rdma  # of few links
 
             faults += rdma.faults(lent)
-        if request.ebpf:
-            faults += self._ebpf_faults(lent)
-        return faults + self._vf_faults(lent)
-
-    def _ebpf_faults(self, lent: Lent) -> list[Fault]:
-        name, linked = lent.home.link.name, self._host.on_links(lent.home.link.identity.ifindex)
-        return [
-            Fault(
-                f"{lent.request.where}.ebpf",
-                f"program {each} of {name} is on a bpf_link, which only its owner can make again",
-            )
-            for each in linked
-        ]
-
-    def _vf_faults(self, lent: Lent) -> list[Fault]:
-        if not lent.request.vf:
-            return []
-        from cni_netdev.core import vf
-
-        request, home = lent.request, lent.home
-        return vf.faults(request.vf, home.vf, home.link.name, request.where)
+        return faults + hostside.faults(self._host, lent)
 
     def _left_behind(self, lent: Lent, names: frozenset[str]) -> frozenset[str]:
         """An altname equal to a name in the pod, of these devices too, would stop a move."""

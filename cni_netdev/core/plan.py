@@ -13,7 +13,7 @@ move).
 
 from __future__ import annotations
 
-from cni_netdev.core import kinddata
+from cni_netdev.core import hostside, kinddata
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import (
     AF_INET,
@@ -26,13 +26,10 @@ from cni_netdev.core.model import (
     Snapshot,
 )
 from cni_netdev.core.steps import (
-    AddTcx,
     Altname,
     Change,
-    HoldProgram,
     Master,
     Move,
-    RemoveTcx,
     SetAddress,
     SetEthtool,
     SetForwarding,
@@ -40,10 +37,7 @@ from cni_netdev.core.steps import (
     SetNeighbour,
     SetQdisc,
     SetRoute,
-    SetVf,
     Sysctl,
-    Tune,
-    Xdp,
 )
 
 if TYPE_CHECKING:
@@ -125,17 +119,8 @@ def moves(devices: tuple[Lent, ...], strip: tuple[frozenset[str], ...]) -> list[
     steps: list[tuple[int, Step]] = []
     for position, lent in enumerate(devices):
         steps.extend((position, Altname("host", name, False)) for name in sorted(strip[position]))
-        if lent.home.vf:
-            from cni_netdev.core.vf import wanted
-
-            had = lent.home.vf
-            after = wanted(lent.request.vf, had.settings)
-            steps.append((position, SetVf(had.pf, had.number, had.settings, after)))
-        if lent.request.ethtool:
-            steps.append((position, Tune(lent.home.link.name, lent.request.ethtool)))
+        steps.extend((position, step) for step in hostside.prepare(lent))
         steps.extend((position, step) for step in _rdma(lent))
-        if lent.request.ebpf:
-            steps.extend((position, step) for step in _without_programs(lent.home))
         if lent.home.link.identity.ifindex:
             steps.append((position, Move("host", lent.home.link.settings, _arriving(lent))))
     return steps
@@ -188,17 +173,6 @@ def _rdma(lent: Lent) -> list[Step]:
     from cni_netdev.core import rdma  # few links have any
 
     return [*rdma.moves(lent)]
-
-
-def _without_programs(home: Snapshot) -> list[Step]:
-    """Off, and kept loaded for the way back; settle puts them on again."""
-    inode = home.link.identity.inode
-    programs = dict.fromkeys(program for _, program in (*home.link.xdp, *home.tcx))
-    return [
-        *(HoldProgram(inode, program) for program in programs),
-        *(Xdp("host", mode, program, 0) for mode, program in home.link.xdp),
-        *(RemoveTcx("host", attach, program) for attach, program in home.tcx),
-    ]
 
 
 def _routes_in_pod(lent: Lent) -> list[SetRoute]:
@@ -338,14 +312,14 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(
         Altname("host", each, False) for each in seen.altnames if each not in link.altnames
     )
-    steps.extend(virtual_function(home, now))
+    steps.extend(hostside.virtual_function(home, now))
     parked = wanted._replace(
         flags=wanted.flags & ~IFF_UP | present.flags & IFF_UP, token=present.token
     )
     if parked != present:
         steps.append(Change("host", present, parked))
     steps.extend(_kind_data(home, now))
-    steps.extend(_programs(home, now))
+    steps.extend(hostside.programs(home, now))
     steps.extend(_sysctls(home, now, name))
     steps.extend(_ethtool(home, now, name))
     if wanted != parked:
@@ -378,36 +352,11 @@ def _down(settings: LinkSettings) -> LinkSettings:
     return settings._replace(flags=settings.flags & ~IFF_UP)
 
 
-def virtual_function(home: Snapshot, now: Snapshot) -> list[Step]:
-    """Its physical function's settings of it, as they were."""
-    had, has = home.vf, now.vf
-    if had is None or (has is not None and has.settings == had.settings):
-        return []
-    return [SetVf(had.pf, had.number, has.settings if has else (), had.settings)]
-
-
 def _kind_data(home: Snapshot, now: Snapshot) -> list[Step]:
     kind, wanted, present = home.link.kind or "", home.link.data, now.link.data
     if not wanted or not kinddata.changed(kind, present, wanted):
         return []
     return [SetKindData("host", kind, present, wanted)]
-
-
-def _programs(home: Snapshot, now: Snapshot) -> list[Step]:
-    steps: list[Step] = []
-    had, has = dict(home.link.xdp), dict(now.link.xdp)
-    steps.extend(
-        Xdp("host", mode, has.get(mode, 0), had.get(mode, 0))
-        for mode in sorted(had.keys() | has.keys())
-        if had.get(mode) != has.get(mode)
-    )
-    steps.extend(RemoveTcx("host", *each) for each in now.tcx if each not in home.tcx)
-    for at in reversed(range(len(home.tcx))):  # so that what comes behind is there
-        attach, program = home.tcx[at]
-        if home.tcx[at] not in now.tcx:
-            behind = [each for each in home.tcx[at + 1 :] if each[0] == attach]
-            steps.append(AddTcx("host", attach, program, behind[0][1] if behind else 0))
-    return steps
 
 
 def _sysctls(home: Snapshot, now: Snapshot, name: str) -> list[Step]:

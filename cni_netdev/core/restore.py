@@ -285,7 +285,7 @@ class _Homecoming:
             if link.name != name:
                 name = self._free_name(lent)
             settled = settle(self._host, lent.home, link, name)
-            return let_go(self._host, lent.home, settled) if lent.request.ebpf else settled
+            return let_go(self._host, lent.home, link, settled) if lent.request.ebpf else settled
         except Exception as error:  # noqa: BLE001 - as above
             if isinstance(error, KernelRefused) and self._taken_on(lent):
                 return Settled(name, (self._left(lent),), refused=False, again=False)

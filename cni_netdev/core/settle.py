@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from cni_netdev.core import kinddata, plan
+from cni_netdev.core import hostside, kinddata, plan
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.execute import perform
 from cni_netdev.core.inplace import is_in_place
@@ -101,11 +101,11 @@ def settle(host: Netns, home: Snapshot, link: Link, name: str) -> Settled:
     return Settled(link.name, tuple(notes), bool(refusals) or displaced, again)
 
 
-def let_go(host: Netns, home: Snapshot, settled: Settled) -> Settled:
+def let_go(host: Netns, home: Snapshot, link: Link, settled: Settled) -> Settled:
     """Of the programs that were held for the way back; not while one may still be missing."""
     if settled.again:
         return settled
-    had, seen = home.link, host.link(ifindex=home.link.identity.ifindex)
+    had, seen = home.link, host.link(ifindex=link.identity.ifindex)
     if seen is None or (seen.xdp, host.tcx(seen.identity.ifindex)) != (had.xdp, home.tcx):
         notes = (*settled.notes, f"{had.name}: its programs stay in /sys/fs/bpf/cni-netdev")
         return settled._replace(notes=notes)
@@ -119,7 +119,9 @@ def let_go(host: Netns, home: Snapshot, settled: Settled) -> Settled:
 def settle_function(host: Netns, home: Snapshot) -> Settled:
     """The same for a function that never left, since a driver in user space has it."""
     now = Snapshot(home.link, vf=_virtual_function(host, home))
-    refusals = [each for step in plan.virtual_function(home, now) for each in _do(host, step, 0)]
+    refusals = [
+        each for step in hostside.virtual_function(home, now) for each in _do(host, step, 0)
+    ]
     notes = tuple(f"{home.link.name}: {each.message}" for each in refusals)
     again = any(each.errno in _PASSING for each in refusals)
     return Settled(home.link.name, notes, bool(refusals), again)

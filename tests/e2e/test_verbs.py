@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_netdev.core import tuner
 from tests.e2e.test_chain import ASKED, NETDEV, TUNING
 from tests.host import PTP
+from tests.lending import inside
 from tests.linkstate import capture, differences
 
 if TYPE_CHECKING:
@@ -305,6 +307,35 @@ def test_version(ready: Host) -> None:
     answer = ready.plugin("VERSION", '{"cniVersion": "0.4.0"}').ok()
     assert answer == {"cniVersion": "0.4.0", "supportedVersions": list(VERSIONS)}
     assert json.loads(ready.plugin("VERSION", CONF).stdout)["cniVersion"] == "1.1.0"
+
+
+def test_what_ethtool_sets_by_an_annotation(ready: Host) -> None:
+    before = capture("nic1")
+    pod = ready.pod()
+    asked = "[{name: nic1, new_name: net1, ethtool: {features: {tso: off, gro: on}}}]"
+    annotations = {"netdevices.nri.containerd.io": asked}
+    conf = {**CONF, "runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}}
+    result = ready.plugin("ADD", conf, netns=pod.path).ok()
+    check = {**conf, "prevResult": result}
+    ready.plugin("CHECK", check, netns=pod.path).ok()
+    with inside(pod):
+        tuner.tune("net1", (("features.tso", "on"),))
+    code, told = ready.plugin("CHECK", check, netns=pod.path).error()
+    assert code == 106
+    assert "net1: ethtool's features.tso is on instead of off" in told
+    ready.plugin("DEL", conf, netns=pod.path).ok()
+    assert differences(before, capture("nic1")) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "privilege"), [("vf: {trust: on}", "vf"), ("ebpf: detach", "ebpf")]
+)
+def test_an_annotation_has_no_privilege_by_itself(ready: Host, asked: str, privilege: str) -> None:
+    annotations = {"netdevices.nri.containerd.io": f"[{{name: nic1, {asked}}}]"}
+    conf = {**CONF, "runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}}
+    code, told = ready.plugin("ADD", conf, netns=ready.pod().path).error()
+    assert code == 102
+    assert f"policy.default (allow) does not grant {privilege}" in told
 
 
 def test_annotation_order_of_keys(ready: Host) -> None:
