@@ -138,6 +138,7 @@ TABLE: tuple[Bad, ...] = (
     _nic("two selectors", "name and hwaddr are given", hwaddr="02:00:00:00:00:01"),
     _nic("unknown key", "devices[0].mtuu: unknown key; did you mean mtu?", mtuu=1),
     _nic("every fault at once", "devices[0].up: 3 is neither", mtu=70000, up=3, mac="x"),
+    _nic("rdma neither true nor false", "devices[0].rdma: 'maybe' is neither", rdma="maybe"),
     _nic("mtu above", "devices[0].mtu: 70000 is above 65535", mtu=70000),
     _nic("mtu below", "67 is below 68", mtu=67),
     _nic("mtu a float", "1400.5 is no whole number", mtu=1400.5),
