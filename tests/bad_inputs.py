@@ -143,6 +143,7 @@ TABLE: tuple[Bad, ...] = (
     _nic("every fault at once", "devices[0].up: 3 is neither", mtu=70000, up=3, mac="x"),
     _nic("dhcp for a device", "devices[0].dhcp: is no key of a device", dhcp=True),
     _nic("dhcp with its remedy", '"ipam": {"type": "dhcp"}', dhcp="x", address="10.1.1.1/24"),
+    _nic("rdma neither true nor false", "devices[0].rdma: 'maybe' is neither", rdma="maybe"),
     _nic("mtu above", "devices[0].mtu: 70000 is above 65535", mtu=70000),
     _nic("mtu below", "67 is below 68", mtu=67),
     _nic("mtu a float", "1400.5 is no whole number", mtu=1400.5),

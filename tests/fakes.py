@@ -159,7 +159,7 @@ class World:
         if cookie in self.paths.values() or cookie in self.occupied:
             return
         self.rules.pop(cookie, None)
-        for fake in self.namespaces.pop(cookie, {}).values():
+        for fake in reversed([*self.namespaces.pop(cookie, {}).values()]):
             if fake.link.kind is None:
                 self._return_hardware(fake)
         for each in self.rdma:
@@ -169,7 +169,7 @@ class World:
     def _return_hardware(self, fake: FakeLink) -> None:
         name = fake.link.name
         if self.named(self.host, name):
-            name = f"dev{fake.ifindex}"
+            name = self.free_name(self.host, name) if fake.link.phy else f"dev{fake.ifindex}"
         self._put(self.host, fake, name)
 
     def add_link(
@@ -269,7 +269,11 @@ class World:
 
     def move(self, source: int, ifindex: int, target: int, after: LinkSettings) -> None:
         fake = self.namespaces[source][ifindex]
-        if fake.link.immutable and not fake.link.phy:
+        if fake.link.phy:
+            self._move_phy(source, fake, target)
+            self.apply(target, fake, after)
+            return
+        if fake.link.immutable:
             raise KernelRefused("move", errno.EINVAL)
         arriving = fake.link.name
         if self.named(target, arriving):
@@ -281,10 +285,13 @@ class World:
         del self.namespaces[source][ifindex]
         self.known.setdefault(source, set()).add(target)
         self._put(target, fake, arriving)
-        for each in self.mates(source, fake):
+        self.apply(target, fake, after)
+
+    def _move_phy(self, source: int, fake: FakeLink, target: int) -> None:
+        """The newest link of it first (net/wireless/core.c, cfg80211_switch_netns)."""
+        for each in (*reversed(self.mates(source, fake)), fake):
             del self.namespaces[source][each.ifindex]
             self._put(target, each, self.free_name(target, each.link.name))
-        self.apply(target, fake, after)
 
     def mates(self, cookie: int, fake: FakeLink) -> list[FakeLink]:
         """The other links of its phy."""
@@ -295,7 +302,8 @@ class World:
         return [x for x in every if x is not fake and x.link.phy and x.link.phy.number == number]
 
     def free_name(self, cookie: int, name: str) -> str:
-        return f"wlan{self._inodes}" if self.named(cookie, name) else name
+        candidates = [name, *(f"wlan{number}" for number in range(9))]
+        return next(each for each in candidates if not self.named(cookie, each))
 
     def shown(self, cookie: int, fake: FakeLink) -> Link:
         """The link as a look tells it."""

@@ -121,3 +121,31 @@ def test_uppers_and_inodes(view: SysView) -> None:
     assert view.by_inode(seen[0]) == seen[1] == 7
     assert view.by_inode(1) is None
     assert view.identity("none") is None
+
+
+def test_rdma_devices_that_may_be_over_a_link(view: SysView, tmp_path: Path) -> None:
+    assert view.rdma("enp3s0f0") == ()
+    for name, place in (("mlx5_0", NIC), ("far_0", VIRTIO), ("rxe0", "devices/virtual")):
+        (tmp_path / place / "infiniband" / name).mkdir(parents=True)
+        link(tmp_path, f"class/infiniband/{name}", f"{place}/infiniband/{name}")
+    assert view.rdma_devices() == ["far_0", "mlx5_0", "rxe0"]
+    assert view.rdma("enp3s0f0") == (("mlx5_0", False), ("rxe0", True))
+    assert view.rdma("veth0") == (("rxe0", True),)
+
+
+def test_the_phy_of_a_link_and_its_other_links(view: SysView, tmp_path: Path) -> None:
+    """Two phys on one card, as some have."""
+    card = "devices/pci0000:00/0000:00:07.0"
+    for number, names in ((4, ("wlan0", "mon0")), (5, ("wlan1",))):
+        phy = tmp_path / card / "ieee80211" / f"phy{number}"
+        phy.mkdir(parents=True)
+        (phy / "index").write_text(f"{number}\n")
+        (phy / "name").write_text(f"phy{number}\n")
+        for name in names:
+            netdev(tmp_path, name, card)
+            link(tmp_path, f"{card}/net/{name}/device", card)
+            link(tmp_path, f"{card}/net/{name}/phy80211", f"{card}/ieee80211/{phy.name}")
+    assert view.phy("wlan0") == (4, "phy4", ("mon0",))
+    assert view.phy("wlan1") == (5, "phy5", ())
+    assert view.phy("enp3s0f0") is None
+    assert view.phy("gone") is None

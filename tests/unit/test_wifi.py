@@ -11,7 +11,7 @@ from cni_netdev.core.errors import NetdevError, PolicyRefused
 from cni_netdev.core.guards import always_refused
 from cni_netdev.core.model import IFF_UP, Phy
 from tests.fakes import FakeLink, Killed
-from tests.workbench import FULL, OWNER, PATH, Bench, new_bench
+from tests.workbench import FULL, OWNER, PATH, Bench, new_bench, request
 
 STATION, MONITOR = 2, 6
 
@@ -74,6 +74,24 @@ def test_what_a_pod_did_is_undone(bench: Bench, end: str) -> None:
     assert release.notes == ()
     assert bench.at_home() == before
     assert "mon0" not in names(bench)
+    bench.nothing_left()
+
+
+@pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])
+def test_what_a_pod_made_does_not_take_the_links_name_at_home(bench: Bench, end: str) -> None:
+    """Its own name is taken on the host: the kernel gives it the first that is free there."""
+    fake = radio(bench)
+    fake.link = fake.link._replace(settings=fake.link.settings._replace(name="wlan0"))
+    before = bench.at_home()
+    bench.attach(request("wlan0", new_name="air0"))
+    mate(bench, "eth2", PATH)
+    bench.world.clinging.add(bench.world.paths[PATH])
+    if end != "returned":
+        bench.world.remove_path(PATH)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.devices, release.notes) == (("wlan0",), ())
+    assert bench.at_home() == before
     bench.nothing_left()
 
 
