@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vm test test-vm test-unit lint format bench fuzz audit faults soak clean
+.PHONY: help setup demo demo-vm test test-vm test-unit lint format bench fuzz audit faults soak dist test-dist clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -68,6 +68,14 @@ MINUTES ?= 30
 soak: setup ## Random pods and random kills for MINUTES (30), and write docs/reliability.md
 	@MINUTES=$(MINUTES) SEED=$(SEED) ROUND=$(ROUND) $(PY) -m tests.soak
 
+dist: setup ## Make dist/cni-netdev-VERSION-MACHINE.tar.xz: the programs with their interpreter, for any node
+	@$(PY) -m bundling dist
+
+test-dist: setup ## Run the end-to-end tests with the programs of a bundle that was put down (ARGS="-k ...")
+	@$(PY) -m bundling --tree-only .build/dist
+	@.build/dist/cni-netdev-*/netdevctl install --bin-dir .build/dist/node/cni --prefix .build/dist/node --prune
+	@NETDEV_PROGRAMS=$(CURDIR)/.build/dist/node/bin $(PY) -m pytest -q tests/e2e $(ARGS)
+
 clean: ## Remove what setup and the tests made
-	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -exec rm -rf {} +

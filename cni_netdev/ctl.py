@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cni_netdev import ctl_policy, report, statedirs
+from cni_netdev import bundle, ctl_policy, report, statedirs
 from cni_netdev import install as installer
 from cni_netdev.core.errors import NetdevError
 from cni_netdev.core.printable import printable
@@ -38,13 +38,53 @@ def cli() -> None:
 @cli.command()
 @click.option("--bin-dir", type=click.Path(path_type=Path), required=True, help="CNI's plugins.")
 @click.option("--conf-dir", type=click.Path(path_type=Path), help="Also write an example here.")
+@click.option(
+    "--prefix",
+    type=click.Path(path_type=Path),
+    help=f"Of a bundle: where to put it down.  [default: {bundle.DEFAULT_PREFIX}]",
+)
+@click.option("--prune", is_flag=True, help="Of a bundle: take versions away that nobody uses.")
 @state_dir_option
-def install(bin_dir: Path, conf_dir: Path | None, state_dir: str) -> None:
+def install(
+    bin_dir: Path, conf_dir: Path | None, prefix: Path | None, prune: bool, state_dir: str
+) -> None:
     """Put the CNI plugin where the runtime finds it."""
-    click.echo(f"installed {installer.install(bin_dir)}")
+    tree = _bundle_for(prefix=prefix, prune=prune)
+    if tree is None:
+        click.echo(f"installed {installer.install(bin_dir)}")
+    else:
+        target = bundle.put_down(tree, prefix or bundle.default_prefix(tree))
+        click.echo(f"the bundle is in {target}")
+        click.echo(f"installed {installer.install(bin_dir, installer.bundled(target))}")
+        bundle.switch(target)
+        if prune:
+            _prune(target)
     if conf_dir is not None:
         written = installer.example(conf_dir, state_dir)
         click.echo(f"wrote {written}: copy the cni-netdev entry into your list")
+
+
+def _bundle_for(**options: Any) -> Path | None:
+    """The bundle that netdevctl runs from, which these options are about."""
+    tree = bundle.running()
+    for name, value in options.items():
+        if value and tree is None:
+            raise click.UsageError(f"--{name}: this netdevctl does not run from a bundle")
+    return tree
+
+
+def _prune(current: Path) -> None:
+    for each in bundle.versions(current.parent):
+        users = bundle.users(each)
+        if each != current and users:
+            tell(f"{each} stays: {_processes(users)} from it")
+        elif each != current:
+            bundle.remove(each)
+            click.echo(f"removed {each}")
+
+
+def _processes(users: list[int]) -> str:
+    return f"process {', '.join(map(str, users))} run{'s' if len(users) == 1 else ''}"
 
 
 @cli.command()
@@ -55,9 +95,17 @@ def install(bin_dir: Path, conf_dir: Path | None, state_dir: str) -> None:
     help=f"Whose conflists name state directories.  [default: {CONF_DIR}]",
 )
 @click.option("--drain", is_flag=True, help="First bring every lent device home.")
+@click.option("--bundle", "whole", is_flag=True, help="Take away the bundle, too, in all versions.")
 @state_dir_option
-def uninstall(bin_dir: Path, conf_dir: Path | None, drain: bool, state_dir: str) -> None:
+def uninstall(
+    bin_dir: Path, conf_dir: Path | None, drain: bool, whole: bool, state_dir: str
+) -> None:
     """Take the CNI plugin away; refused while devices are lent."""
+    tree = _bundle_for(bundle=whole)
+    placed = bundle.versions(bundle.default_prefix(tree)) if tree and whole else []
+    for each in placed:
+        if users := bundle.users(each):
+            raise click.ClickException(f"{_processes(users)} from {each}: stop what is resident")
     named, unread = statedirs.named_in(conf_dir or Path(CONF_DIR))
     for each in unread:
         tell(f"{each} cannot be read: a state directory that it names is not looked at")
@@ -67,6 +115,9 @@ def uninstall(bin_dir: Path, conf_dir: Path | None, drain: bool, state_dir: str)
     click.echo(f"looked for lent devices in {printable(', '.join(directories))}")
     where = bin_dir / installer.PLUGIN
     click.echo(f"removed {where}" if installer.remove(bin_dir) else f"{where} is not there")
+    for path in placed:
+        bundle.remove(path)
+        click.echo(f"removed {path}")
 
 
 def _refuse_if_lent(directory: str, *, drain: bool) -> None:

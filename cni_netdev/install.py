@@ -18,10 +18,14 @@ import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from cni_netdev import shim, source
+from cni_netdev import bundle, shim, source
 from cni_netdev.core.errors import StateError
 from cni_netdev.core.journal import AGENT_SOCKET, DEFAULT_DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLUGIN = "cni-netdev"
 EXAMPLE = "cni-netdev.conflist.example"
@@ -45,32 +49,53 @@ run({socket!r}, {state_dir!r}, {version!r}, {paths!r})
 """
 
 
-def install(bin_dir: Path) -> Path:
-    """Write the executable into ``bin_dir``, try it, and return its path.
+class Place(NamedTuple):
+    """Where an executable finds what it runs with."""
 
-    Raises StateError when it cannot be written or does not answer CNI's VERSION.
+    python: str
+    libraries: list[str]
+
+
+def here() -> Place:
+    """What this process runs with, compiled while the directories can be written.
+
+    Else every pod's start would do it again.  Raises StateError.
     """
+    for package in _packages():
+        compileall.compile_dir(package, quiet=2)
+    return Place(sys.executable, _library_paths())
+
+
+def bundled(tree: Path) -> Place:
+    """A bundle that was put down."""
+    return Place(str(tree / bundle.PYTHON), [str(tree / bundle.LIBRARIES)])
+
+
+def install(bin_dir: Path, place: Place | None = None) -> Path:
+    """Write the executable, try it, put it into ``bin_dir``, and return its path.
+
+    place: ``here()`` unless said otherwise; of the same code and the same version of Python.
+    Raises StateError when it cannot be written or does not answer CNI's VERSION; then what was
+    there before is there still.
+    """
+    place = place or here()
     text = _EXECUTABLE.format(
-        python=sys.executable,
+        python=place.python,
         hexversion=sys.hexversion,
         shim=_compiled(Path(shim.__file__)),
         socket=f"{DEFAULT_DIRECTORY}/{AGENT_SOCKET}",
         state_dir=DEFAULT_DIRECTORY,
         version=source.version(),
-        paths=_library_paths(),
+        paths=place.libraries,
     )
     first_line = text.splitlines()[0]
-    if len(first_line) > _LONGEST_SHEBANG or " " in sys.executable:
+    if len(first_line) > _LONGEST_SHEBANG or " " in place.python:
         raise StateError(
-            f"interpreter {sys.executable!r} cannot stand in a script's first line",
+            f"interpreter {place.python!r} cannot stand in a script's first line",
             "use one whose path is shorter than 250 bytes and has no space",
         )
-    _compile()
     target = bin_dir.absolute() / PLUGIN
-    _write(target, text, 0o755)
-    answer = _version(target)
-    if answer:
-        raise StateError(f"{target} does not run: {answer}", "the file is left for a look")
+    _write(target, text, 0o755, _version)
     return target
 
 
@@ -133,24 +158,26 @@ def _packages() -> list[Path]:
     return found
 
 
-def _compile() -> None:
-    """Now, while the directories can be written: else every pod's start would do it again."""
-    for package in _packages():
-        compileall.compile_dir(package, quiet=2)
+def _write(
+    target: Path, text: str, mode: int, trouble: Callable[[Path], str] = lambda _: ""
+) -> None:
+    """Atomically, since a runtime may start the old one at this very moment.
 
-
-def _write(target: Path, text: str, mode: int) -> None:
-    """Atomically, since a runtime may start the old one at this very moment."""
+    trouble: says what is wrong with the new one, before it takes the old one's place.
+    """
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text)
         temporary.chmod(mode)
+        if found := trouble(temporary):
+            raise StateError(f"{target} would not run: {found}", "nothing there was changed")
         temporary.rename(target)
     except OSError as error:
+        raise StateError(f"cannot write {target}: {error.strerror}") from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StateError(f"cannot write {target}: {error.strerror}") from error
 
 
 def _version(target: Path) -> str:

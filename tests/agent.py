@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import posix
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,13 +13,14 @@ from cni_netdev import shim, source
 from cni_netdev.core.journal import AGENT_SOCKET
 from tests.daemon import Daemon
 from tests.host import STATE_DIR
+from tests.programs import NETDEVCTL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.host import Host
 
-PROGRAM = Path(sys.executable).parent / "netdevctl"
+PROGRAM = NETDEVCTL
 SOCKET = STATE_DIR / AGENT_SOCKET
 
 
@@ -32,9 +32,9 @@ class CniAgent(Daemon):
         host: Host,
         *options: str,
         env: Mapping[str, str] | None = None,
-        program: Path = PROGRAM,
+        program: Path | None = None,
     ) -> None:
-        command = [str(program), "agent", "--verbose", *options]
+        command = [str(program or host.programs / "netdevctl"), "agent", "--verbose", *options]
         super().__init__(command, host.directory / "agent.log", env)
         self._starts = 0
 

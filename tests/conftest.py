@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,10 @@ def cni(host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests in a module with ``BOTH_WAYS`` run twice: a process for each call, and the agent."""
-    if "cni" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_WAYS", False):
+    """Tests of a module with ``BOTH_WAYS`` run twice: a process for each call, and the agent.
+
+    Also where another module has taken them over.
+    """
+    own = sys.modules[metafunc.function.__module__]
+    if "cni" in metafunc.fixturenames and getattr(own, "BOTH_WAYS", False):
         metafunc.parametrize("cni", ["process", AGENT], indirect=True)

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_netdev import install
 from cni_netdev.core.journal import AGENT_SOCKET
+from tests import programs
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,8 +53,10 @@ def _return(fd: int) -> None:
     _call("setns", fd, 0)
 
 
-def _mount(kind: str, target: str) -> None:
-    _call("mount", kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), None)
+def mount(source: str, target: str, flags: int, kind: str = "") -> None:
+    """mount(2), in the caller's mount namespace."""
+    texts = (source.encode(), target.encode(), kind.encode())
+    _call("mount", *texts, ctypes.c_ulong(flags), None)
 
 
 def run(*command: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
@@ -135,6 +138,8 @@ class Host:
         self.directory = directory
         self.bin_dir = directory / "bin"
         self.conf_dir = directory / "net.d"
+        self.programs = programs.DIRECTORY
+        self.memory = Path("/var/lib")  # gone with the host
         self.conf_dir.mkdir(parents=True)
         self.bin_dir.mkdir()
 
@@ -148,8 +153,8 @@ class Host:
             _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
             _call("mount", None, b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)
             for target in ("/run", "/var/lib"):
-                _mount("tmpfs", target)
-            _mount("sysfs", "/sys")
+                mount("tmpfs", target, 0, "tmpfs")
+            mount("sysfs", "/sys", 0, "sysfs")
             os.mkdir("/run/netns")
             run("ip", "link", "set", "lo", "up")
             # Without duplicate address detection a link is settled as soon as it is set.
@@ -220,6 +225,9 @@ class Host:
             ("ipv4/neigh/{}/gc_stale_time", "61"),
         ):
             Path("/proc/sys/net", key.format(name)).write_text(value)
+        last = f"local fd0{number}::3 "  # by the kernel, some time after the address
+        command = f"-6 route show table local dev {name}"
+        until(lambda: last in self.ip(command), lambda: self.ip(command))
         return name
 
     # --- CNI ---------------------------------------------------------------------------------
@@ -231,7 +239,10 @@ class Host:
             link = self.bin_dir / peer.name
             if not link.exists():
                 link.symlink_to(peer)
-        return install.install(self.bin_dir)
+        if not programs.ARE_BUNDLED:
+            return install.install(self.bin_dir)
+        run(str(programs.NETDEVCTL), "install", "--bin-dir", str(self.bin_dir))
+        return self.bin_dir / install.PLUGIN
 
     def conflist(self, *plugins: dict[str, Any], name: str = "net", version: str = "1.0.0") -> str:
         """Write a conflist; gives the network's name."""
@@ -284,7 +295,7 @@ class Host:
         return answer_of([str(self.bin_dir / (program or install.PLUGIN))], environ, text)
 
     def netdevctl(self, *arguments: str, stdin: str = "") -> Answer:
-        command = [str(Path(sys.executable).parent / "netdevctl"), *arguments]
+        command = [str(self.programs / "netdevctl"), *arguments]
         return answer_of(command, {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}, stdin)
 
     def left_over(self) -> list[str]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.daemon import Daemon
+from tests.programs import INJECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.host import Host
 
-PROGRAM = Path(sys.executable).parent / "network-device-injector"
+PROGRAM = INJECTOR
 KEY = "netdevices.nri.containerd.io"
 
 
@@ -27,10 +27,11 @@ class NriPlugin(Daemon):
         socket: str | Path,
         *flags: str,
         env: Mapping[str, str] | None = None,
-        program: Path = PROGRAM,
+        program: Path | None = None,
         configuration: Mapping[str, Any] | None = None,
     ) -> None:
         config = host.directory / "injector.json"
         config.write_text(json.dumps({**(configuration or {}), "log": {"format": "json"}}))
         own = ("-idx", "10", "-socket", str(socket), "-config", str(config), "-verbose")
+        program = program or host.programs / PROGRAM.name
         super().__init__([str(program), *own, *flags], host.directory / "injector.log", env)

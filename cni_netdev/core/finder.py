@@ -2,8 +2,9 @@
 
 An ADD loads fifty of them.  For each the import system looks for every kind of module, builds a
 dozen paths and makes fourteen system calls.  Here one is a source file, or a package's, with a
-``.pyc`` beside it that is valid by time and size; whatever is otherwise is left to the import
-system, which also writes the missing ``.pyc``.  That saves 1.6 ms of CPU on each pod's start.
+``.pyc`` beside it that is valid by time and size, or (in the bundle) without a look at the source;
+whatever is otherwise is left to the import system, which also writes the missing ``.pyc``.  That
+saves 1.6 ms of CPU on each pod's start.
 
 Rejected: all code in one file, written at install (1.2 ms more, and one more thing to go stale).
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _OURS = ("cni_netdev.", "pyroute2.")
 _PYC = f".{sys.implementation.cache_tag}.pyc"
-_BY_TIME_AND_SIZE = bytes(4)  # the flags of a .pyc (PEP 552)
+_BY_TIME_AND_SIZE, _UNCHECKED = bytes(4), b"\1\0\0\0"  # the flags of a .pyc (PEP 552)
 _HEADER = 16
 
 
@@ -73,17 +74,18 @@ class Finder:
 def _code(source: str, cached: str) -> CodeType | None:
     """The code of a source file, from a .pyc that is valid for it."""
     try:
-        found = stat(source)
         fd = open_file(cached, O_RDONLY | O_CLOEXEC)
         try:
             data = read(fd, fstat(fd).st_size)
         finally:
             close(fd)
+        if data[:8] != MAGIC_NUMBER + _UNCHECKED:
+            found = stat(source)
+            stamps = (int(found.st_mtime), found.st_size)
+            valid = [(stamp & 0xFFFFFFFF).to_bytes(4, "little") for stamp in stamps]
+            if data[:_HEADER] != b"".join((MAGIC_NUMBER, _BY_TIME_AND_SIZE, *valid)):
+                return None
     except OSError:
-        return None
-    stamps = (int(found.st_mtime), found.st_size)
-    valid = [(stamp & 0xFFFFFFFF).to_bytes(4, "little") for stamp in stamps]
-    if data[:_HEADER] != b"".join((MAGIC_NUMBER, _BY_TIME_AND_SIZE, *valid)):
         return None
     code: CodeType = loads(memoryview(data)[_HEADER:])  # noqa: S302 - as the import system does
     return code

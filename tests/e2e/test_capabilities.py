@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.host import Answer, run
 from tests.linkstate import capture, differences
+from tests.programs import NETDEVCTL
 
 if TYPE_CHECKING:
     from tests.host import Host, Pod
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 ENOUGH = ("net_admin", "sys_admin")
-NETDEVCTL = str(Path(sys.executable).parent / "netdevctl")
 CONF: dict[str, Any] = {
     "cniVersion": "1.1.0",
     "name": "net",
@@ -60,7 +58,7 @@ def plugin(node: Host, verb: str, pod: Pod, capabilities: tuple[str, ...] = ENOU
 
 
 def netdevctl(*arguments: str, capabilities: tuple[str, ...]) -> Answer:
-    return bounded([NETDEVCTL, *arguments], capabilities, {"LANG": "C.UTF-8"}, "")
+    return bounded([str(NETDEVCTL), *arguments], capabilities, {"LANG": "C.UTF-8"}, "")
 
 
 def test_two_capabilities_lend_and_bring_home(node: Host) -> None:

@@ -66,6 +66,16 @@ def test_a_pyc_that_is_checked_by_hash_is_left_to_the_import_system(package: Pat
     assert run(package.parent)[1] == SYSTEM
 
 
+def test_a_pyc_that_needs_no_look_at_its_source_is_taken(package: Path) -> None:
+    """As the bundle's, whose files may have got other times by being copied."""
+    source = package / "module.py"
+    mode = "py_compile.PycInvalidationMode.UNCHECKED_HASH"
+    script = f"import py_compile; py_compile.compile({str(source)!r}, invalidation_mode={mode})"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    os.utime(source, (1, 1))
+    assert run(package.parent) == ["one", QUICK, "one", QUICK]
+
+
 def test_what_is_not_there_is_missed_as_always(package: Path) -> None:
     before = "try: import pyroute2.none\nexcept ModuleNotFoundError as error: print(error.name)\n"
     assert run(package.parent, before)[0] == "pyroute2.none"

@@ -1,0 +1,1 @@
+"""Making the bundle (cni_netdev.bundle), for `make dist`."""
