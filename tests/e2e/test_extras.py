@@ -167,6 +167,28 @@ def test_a_pod_that_lives_on_has_its_own_rules_back(cni: Host) -> None:
     assert see(inside) == before
 
 
+def test_whatever_a_pod_did_to_it(cni: Host) -> None:
+    MAKE["veth"](cni)
+    before = capture("nic1")
+    inside, conf = cni.pod(), with_device(**ASKED)
+    inside_before = see(inside)
+    cni.plugin("ADD", conf, netns=inside.path).ok()
+    for command in (
+        "ip rule del from 192.168.2.2 table 100 iif net1",
+        "ip link property del dev net1 altname nic1",
+        "ip link property add dev net1 altname planted",
+        "ip link set net1 down",
+        "ip link set net1 name mine txqueuelen 3 gso_max_size 20000 gro_max_size 20000",
+        "ip link set mine up",
+        "ip neigh add 192.168.2.10 lladdr 02:00:00:00:00:77 dev mine",
+        "sysctl -qw net.ipv4.conf.mine.rp_filter=0 net.ipv4.neigh.mine.gc_stale_time=7",
+    ):
+        inside.run(*command.split())
+    assert cni.plugin("DEL", conf, netns=inside.path).stderr == ""
+    assert differences(before, capture("nic1")) == []
+    assert see(inside) == inside_before
+
+
 def test_two_attachments_of_a_pod_cannot_have_the_same_rule(cni: Host) -> None:
     for number in (1, 2):
         cni.configured(f"nic{number}", number)

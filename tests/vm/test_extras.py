@@ -45,8 +45,13 @@ def see_that_it_is_red(pod: Pod) -> None:
     assert (default["gateway"], default["dev"]) == ("192.168.2.1", "net1")
 
 
-@pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])
-@pytest.mark.parametrize("more", [{}, {"sysctls": {"net.ipv4.conf.rp_filter": 2}}])
+@pytest.mark.parametrize(
+    ("end", "more"),
+    [
+        ("returned", {}),
+        ("its namespace destroyed first", {"sysctls": {"net.ipv4.conf.rp_filter": 2}}),
+    ],
+)
 def test_a_link_in_a_vrf(guest: Host, end: str, more: dict[str, Any]) -> None:
     before = prepare(guest)
     pod = guest.pod()
