@@ -187,6 +187,21 @@ class Qdisc(NamedTuple):
     options: str
 
 
+class Filter(NamedTuple):
+    """A tc filter.  program: its id, of one that is a BPF program and nothing else; 0 otherwise.
+
+    info: priority and protocol, as the kernel packs them.  skips: hardware 1, software 2.
+    """
+
+    parent: int
+    handle: int
+    info: int
+    program: int = 0
+    name: str = ""
+    skips: int = 0
+    classid: int = 0
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -299,6 +314,7 @@ class Snapshot(NamedTuple):
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
     vf: None unless something of it was asked for; then what that changes.
+    filters: of its clsact, None unless programs are to be detached.
     """
 
     link: Link
@@ -312,6 +328,7 @@ class Snapshot(NamedTuple):
     ethtool: tuple[tuple[str, str], ...] = ()
     quiet: bool = False
     vf: VirtualFunction | None = None
+    filters: tuple[Filter, ...] | None = None
 
 
 class Owner(NamedTuple):

@@ -10,7 +10,15 @@ from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Literal
 
-    from cni_netdev.core.model import Address, Forwarding, LinkSettings, Neighbour, Qdisc, Route
+    from cni_netdev.core.model import (
+        Address,
+        Filter,
+        Forwarding,
+        LinkSettings,
+        Neighbour,
+        Qdisc,
+        Route,
+    )
 
     Place = Literal["host", "pod"]
 
@@ -190,6 +198,13 @@ class AddTcx(NamedTuple):
         return RemoveTcx(self.place, self.attach, self.program)
 
 
+class AddFilter(NamedTuple):
+    """Put a tc filter back that is a program, which must still be loaded."""
+
+    place: Place
+    filter: Filter
+
+
 class HoldProgram(NamedTuple):
     """Keep a program loaded that the link with this inode is to lose; settled links let go."""
 
@@ -216,4 +231,5 @@ Step = (
     | RemoveTcx
     | AddTcx
     | HoldProgram
+    | AddFilter
 )
