@@ -90,12 +90,18 @@ class _Listed:
         self._tokens = _by_link(_ip("token"), "ifname")
 
     def is_due(self, link: Any) -> bool:
-        """Whether the kernel is about to make its link-local address, in a worker of its own."""
+        """Whether the kernel is about to make its link-local address, or the routes to those that
+        were given, in a worker of its own (net/ipv6/addrconf.c, addrconf_dad_work).
+        """
         name = link["ifname"]
         if not {"UP", "LOWER_UP"} <= set(link["flags"]) or link["link_type"] != "ether":
             return False
         if link.get("inet6_addr_gen_mode") == "none" or not _has_ipv6(name):
             return False
+        given = {each["local"] for each in self._addresses[name] if each["family"] == "inet6"}
+        routed = {each["dst"] for each in self._routes.get(name, ()) if each["type"] == "local"}
+        if {each for each in given if not each.startswith("fe80:")} - routed:
+            return True
         local = {each["local"] for each in self._addresses[name] if each["scope"] == "link"}
         if link["inet6_addr_gen_mode"] == "eui64":
             return _by_eui64(link["address"]) not in local
