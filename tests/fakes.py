@@ -21,6 +21,7 @@ from cni_netdev.core.model import (
     IFF_UP,
     STACKED,
     Address,
+    Filter,
     Forwarding,
     Identity,
     Link,
@@ -74,6 +75,7 @@ class FakeLink:
         self.ethtool = dict(DEFAULT_ETHTOOL)
         self.tcx: list[tuple[str, int]] = []
         self.qdiscs: list[Qdisc] = []
+        self.filters: list[Filter] = []
         self.forwarding: list[Forwarding] = []
         self.on: FakeLink | None = None
         self.made_in = 0
@@ -99,7 +101,8 @@ class FakeLink:
             tuple(sorted(self.sysctls.items())),
             tuple(sorted(self.ethtool.items())),
             tuple(self.tcx),
-            tuple(self.qdiscs),
+            frozenset(self.qdiscs),
+            tuple(self.filters),
             frozenset(self.forwarding),
             self.vf,
         )
@@ -322,6 +325,7 @@ class World:
             uppers=(),
         )
         fake.addresses, fake.routes, fake.neighbours, fake.qdiscs = [], [], [], []
+        fake.filters = []
         fake.sysctls = dict(DEFAULT_SYSCTLS)
         self.rdma = [each for each in self.rdma if each.link is not fake or not each.device.soft]
         fake.forwarding = fake.forwarding if fake.link.kind == "vxlan" else []
@@ -566,6 +570,16 @@ class FakeNetns:
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._at(ifindex).tcx)
+
+    def filters(self, ifindex: int) -> tuple[Filter, ...]:
+        return tuple(self._at(ifindex).filters)
+
+    def add_filter(self, ifindex: int, value: Filter) -> None:
+        self._world.event(f"filter {value.name}")
+        fake = self._at(ifindex)
+        if "clsact" not in [each.kind for each in fake.qdiscs]:
+            raise KernelRefused("filter", errno.EINVAL)
+        _toggle(fake.filters, value, present=True)
 
     def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
         return tuple(self._at(ifindex).qdiscs)

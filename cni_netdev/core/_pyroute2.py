@@ -349,7 +349,12 @@ def _traffic_message(nlmsg: Any) -> Any:
         ("parent", "I"),
         ("info", "I"),
     )
-    attributes = (("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"), ("TCA_OPTIONS", "cdata"))
+    between = ("STATS", "XSTATS", "RATE", "FCNT", "STATS2", "STAB", "PAD", "DUMP_INVISIBLE")
+    attributes = (
+        *(("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"), ("TCA_OPTIONS", "cdata")),
+        *((f"TCA_{name}", "cdata") for name in between),
+        ("TCA_CHAIN", "uint32"),
+    )
     body = {"prefix": "TCA_", "fields": fields, "nla_map": attributes}
     return type("trafficmsg", (nlmsg,), body)
 

@@ -136,7 +136,10 @@ class Attacher:
         with ExitStack() as locks:
             links = self._locked(requests, locks)
             pairs = zip(links, requests, strict=True)
-            snapshots = tuple(take(self._kernel.host, link, each.vf) for link, each in pairs)
+            snapshots = tuple(
+                take(self._kernel.host, link, each.vf, filters=bool(each.ebpf))
+                for link, each in pairs
+            )
             admit_all(requests, snapshots, policy, pod)
             devices = tuple(map(plan.lend, requests, snapshots))
             runner = Runner(self._kernel.host, self._target)

@@ -195,6 +195,7 @@ _SNAPSHOT = _shape(
     tcx=_NUMBERS,
     qdiscs=_list(_shape(model.Qdisc)),
     forwarding=_optional(_list(_shape(model.Forwarding, attributes=_TEXTS))),
+    filters=_optional(_list(_shape(model.Filter))),
     vf=_optional(_shape(model.VirtualFunction, settings=_TEXTS)),
 )
 _LENT = _shape(

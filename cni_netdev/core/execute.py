@@ -9,6 +9,7 @@ from cni_netdev.core.errors import CannotApply, Fault, KernelRefused, RequestErr
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.snapshots import refuse_if_changed, taken_away
 from cni_netdev.core.steps import (
+    AddFilter,
     AddRdma,
     AddTcx,
     Altname,
@@ -123,6 +124,8 @@ def perform(step: Step, here: Netns, target: Netns, ifindex: int) -> None:  # no
             here.rename_phy(number, before, after)
         case AddTcx(_, attach, program, before):
             here.attach_tcx(ifindex, attach, program, before)
+        case AddFilter(_, value):
+            here.add_filter(ifindex, value)
         case HoldProgram(inode, program):
             here.hold_program(inode, program)
 

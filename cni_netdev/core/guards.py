@@ -53,10 +53,16 @@ def guard(snapshot: Snapshot, *, overheard: bool = False) -> str:
         (paired, "its other end is in another namespace, most likely a pod's"),
         (bool(others), f"{taking_in} in other namespaces"),
         (overheard, "a link in another namespace is stacked on it"),
-        (bool(kinds & _WITH_FILTERS), "it has tc filters of the host, which a move would drop"),
+        (_has_filters(snapshot, kinds), "it has tc filters of the host, which a move would drop"),
         (bool(kinds & _WITH_CLASSES), "it has a qdisc with classes, which a move would drop"),
     )
     return next((reason for holds, reason in reasons if holds), "")
+
+
+def _has_filters(snapshot: Snapshot, kinds: set[str]) -> bool:
+    """But for those that are put back: of a clsact, each a program and nothing else."""
+    put_back = snapshot.filters is not None and all(each.program for each in snapshot.filters)
+    return bool(kinds & (_WITH_FILTERS - {"clsact"} if put_back else _WITH_FILTERS))
 
 
 def _is_default(route: Route) -> bool:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from cni_netdev.core.errors import Fault
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.steps import AddTcx, HoldProgram, RemoveTcx, SetVf, Tune, Xdp
+from cni_netdev.core.steps import (
+    AddFilter,
+    AddTcx,
+    HoldProgram,
+    RemoveTcx,
+    SetQdisc,
+    SetVf,
+    Tune,
+    Xdp,
+)
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Lent, Snapshot
+    from cni_netdev.core.model import Lent, Qdisc, Snapshot
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.steps import Step
 
@@ -60,7 +69,9 @@ def prepare(lent: Lent) -> list[Step]:
 def _without_programs(home: Snapshot) -> list[Step]:
     """Off, and kept loaded for the way back."""
     inode = home.link.identity.inode
-    programs = dict.fromkeys(program for _, program in (*home.link.xdp, *home.tcx))
+    filters = [each.program for each in home.filters or ()]  # which go with the move
+    attached = [program for _, program in (*home.link.xdp, *home.tcx)]
+    programs = dict.fromkeys(filter(None, (*attached, *filters)))
     return [
         *(HoldProgram(inode, program) for program in programs),
         *(Xdp("host", mode, program, 0) for mode, program in home.link.xdp),
@@ -74,6 +85,19 @@ def virtual_function(home: Snapshot, now: Snapshot) -> list[Step]:
     if had is None or (has is not None and has.settings == had.settings):
         return []
     return [SetVf(had.pf, had.number, has.settings if has else (), had.settings)]
+
+
+def filters(home: Snapshot, now: Snapshot) -> list[Step]:
+    """The clsact and its filters again, where they are programs and nothing else."""
+    if not home.filters:
+        return []
+    steps: list[Step] = [SetQdisc("host", each, True) for each in _clsact(home, now)]
+    missing = [each for each in home.filters if each not in (now.filters or ())]
+    return steps + [AddFilter("host", each) for each in missing if each.program]
+
+
+def _clsact(home: Snapshot, now: Snapshot) -> list[Qdisc]:
+    return [each for each in home.qdiscs if each.kind == "clsact" and each not in now.qdiscs]
 
 
 def programs(home: Snapshot, now: Snapshot) -> list[Step]:

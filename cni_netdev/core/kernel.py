@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.model import (
         Address,
+        Filter,
         Forwarding,
         Identity,
         Link,
@@ -54,6 +55,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
 # What a look-up of an address says when no link has it, or no route leads to it.
@@ -387,6 +389,16 @@ class SystemNetns:
         with self._inside():
             return bpf.tcx(ifindex)
 
+    def filters(self, ifindex: int) -> tuple[Filter, ...]:
+        from cni_netdev.core import filters
+
+        found: list[Filter] = []
+        for side in filters.SIDES:
+            query = filters.dump(ifindex, side)
+            replies = self._list("filters", query, RTM_GETTFILTER, ifindex)
+            found += filters.filters_from(replies, ifindex, side)
+        return tuple(found)
+
     def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
         found = []
         for place in (qdisc.ROOT, qdisc.INGRESS):
@@ -590,6 +602,18 @@ class SystemNetns:
 
         with self._inside():
             bpf.attach_tcx(ifindex, attach, program, before)
+
+    def add_filter(self, ifindex: int, value: Filter) -> None:
+        import os
+
+        from cni_netdev.core import bpf, filters
+
+        fd = bpf.program_fd(value.program)
+        try:
+            message = filters.change(ifindex, value, fd)
+            self._send(f"add filter {value.name or value.program}", message, RTM_NEWTFILTER, _NEW)
+        finally:
+            os.close(fd)
 
     def on_links(self, ifindex: int) -> tuple[int, ...]:
         from cni_netdev.core import bpf

@@ -277,6 +277,21 @@ class Phy(NamedTuple):
     mates: tuple[str, ...] = ()
 
 
+class Filter(NamedTuple):
+    """A tc filter.  program: its id, of one that is a BPF program and nothing else; 0 otherwise.
+
+    info: priority and protocol, as the kernel packs them.  skips: hardware 1, software 2.
+    """
+
+    parent: int
+    handle: int
+    info: int
+    program: int = 0
+    name: str = ""
+    skips: int = 0
+    classid: int = 0
+
+
 class Identity(NamedTuple):
     """What a link is, whatever a pod renames or forges.
 
@@ -391,6 +406,7 @@ class Snapshot(NamedTuple):
     quiet: it was seen that nothing on it hears what it hears, in no namespace; what does so when it
     comes home was planted.
     vf: None unless something of it was asked for; then what that changes.
+    filters: of its clsact, None unless programs are to be detached.
     """
 
     link: Link
@@ -405,6 +421,7 @@ class Snapshot(NamedTuple):
     rdma: tuple[Rdma, ...] = ()
     quiet: bool = False
     vf: VirtualFunction | None = None
+    filters: tuple[Filter, ...] | None = None
 
 
 class Owner(NamedTuple):

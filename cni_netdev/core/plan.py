@@ -322,9 +322,15 @@ def settle(home: Snapshot, now: Snapshot, name: str) -> list[Step]:
     steps.extend(hostside.programs(home, now))
     steps.extend(_sysctls(home, now, name))
     steps.extend(_ethtool(home, now, name))
+    filtering = hostside.filters(home, now)
+    steps.extend(filtering)
     if wanted != parked:
         steps.append(Change("host", parked, wanted))
-    steps.extend(SetQdisc("host", each, True) for each in home.qdiscs if each not in now.qdiscs)
+    steps.extend(
+        step
+        for step in (SetQdisc("host", each, True) for each in home.qdiscs if each not in now.qdiscs)
+        if step not in filtering
+    )
     if link.master and link.master != seen.master:
         steps.append(Master("host", seen.master, link.master))
     steps.extend(Altname("host", each, True) for each in link.altnames if each not in seen.altnames)

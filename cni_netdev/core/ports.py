@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.model import (
         Address,
+        Filter,
         Forwarding,
         Granted,
         Identity,
@@ -153,6 +154,11 @@ class Netns(Protocol):
 
     def tcx(self, ifindex: int) -> tuple[tuple[str, int], ...]:
         """Its TCX programs; see model.Snapshot."""
+
+    def filters(self, ifindex: int) -> tuple[Filter, ...]:
+        """Those of its clsact; what is no program or more than one has none."""
+
+    def add_filter(self, ifindex: int, value: Filter) -> None: ...
 
     def qdiscs(self, ifindex: int) -> tuple[Qdisc, ...]:
         """Those at its root and ingress that are not the kernel's default."""

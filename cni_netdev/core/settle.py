@@ -106,7 +106,7 @@ def let_go(host: Netns, home: Snapshot, link: Link, settled: Settled) -> Settled
     if settled.again:
         return settled
     had, seen = home.link, host.link(ifindex=link.identity.ifindex)
-    if seen is None or (seen.xdp, host.tcx(seen.identity.ifindex)) != (had.xdp, home.tcx):
+    if seen is None or _programs(host, home, seen) != (had.xdp, home.tcx, home.filters):
         notes = (*settled.notes, f"{had.name}: its programs stay in /sys/fs/bpf/cni-netdev")
         return settled._replace(notes=notes)
     try:
@@ -114,6 +114,12 @@ def let_go(host: Netns, home: Snapshot, link: Link, settled: Settled) -> Settled
     except KernelRefused as error:
         return settled._replace(notes=(*settled.notes, error.message))
     return settled
+
+
+def _programs(host: Netns, home: Snapshot, link: Link) -> tuple[object, ...]:
+    ifindex = link.identity.ifindex
+    filters = host.filters(ifindex) if home.filters else home.filters
+    return link.xdp, host.tcx(ifindex), filters
 
 
 def settle_function(host: Netns, home: Snapshot) -> Settled:
@@ -233,4 +239,5 @@ def _look(host: Netns, home: Snapshot, link: Link) -> Snapshot:
         qdiscs=host.qdiscs(ifindex) if home.qdiscs else (),
         forwarding=_table(host, home, ifindex),
         vf=_virtual_function(host, home),
+        filters=host.filters(ifindex) if home.filters else None,
     )

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 
 def take(
-    host: Netns, link: Link, vf: tuple[tuple[str, str], ...] = (), *, quiet: bool | None = None
+    host: Netns,
+    link: Link,
+    vf: tuple[tuple[str, str], ...] = (),
+    *,
+    filters: bool = False,
+    quiet: bool | None = None,
 ) -> Snapshot:
     """Everything of a link that lending it can lose; what daemons change most is looked at last.
 
-    vf: of a virtual function, what is to be set.
+    vf: of a virtual function, what is to be set.  filters: look at tc's, too.
     quiet: as it was found a moment ago, so that it is not asked again.
     Raises LinkChanged when it is gone, KernelRefused when it cannot be looked at.
     """
@@ -39,6 +44,7 @@ def take(
             vf=_virtual_function(host, link, vf) if vf else None,
             quiet=not host.overheard(link) if quiet is None else quiet,
             tcx=host.tcx(ifindex),
+            filters=host.filters(ifindex) if filters else None,
             qdiscs=host.qdiscs(ifindex),
             forwarding=host.forwarding(ifindex),
             sysctls=host.sysctls(link.name),
@@ -73,7 +79,13 @@ def refuse_if_changed(host: Netns, home: Snapshot, *, alone: bool = True) -> Non
         return
     with _there(home.link):
         now = (
-            take(host, home.link, home.vf.settings if home.vf else (), quiet=home.quiet)
+            take(
+                host,
+                home.link,
+                home.vf.settings if home.vf else (),
+                filters=home.filters is not None,
+                quiet=home.quiet,
+            )
             if alone
             else home._replace(addresses=host.addresses(ifindex))
         )

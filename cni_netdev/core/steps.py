@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.model import (
         Address,
+        Filter,
         Forwarding,
         LinkSettings,
         Neighbour,
@@ -289,6 +290,13 @@ class AddTcx(NamedTuple):
         return RemoveTcx(self.place, self.attach, self.program)
 
 
+class AddFilter(NamedTuple):
+    """Put a tc filter back that is a program, which must still be loaded."""
+
+    place: Place
+    filter: Filter
+
+
 class HoldProgram(NamedTuple):
     """Keep a program loaded that the link with this inode is to lose; settled links let go."""
 
@@ -324,4 +332,5 @@ Step = (
     | NamePhy
     | AddTcx
     | HoldProgram
+    | AddFilter
 )

@@ -9,10 +9,13 @@ import pytest
 
 from cni_netdev.core.devices import parse_devices
 from cni_netdev.core.errors import CannotApply, KernelRefused, PolicyRefused, RequestError
+from cni_netdev.core.model import Filter, Qdisc
 from cni_netdev.core.policy import parse_policy
 from tests.fakes import Killed
 from tests.workbench import OWNER, PATH, POD, Bench, new_bench, request, tamper
 
+CLSACT = Qdisc("clsact", 0xFFFF0000, 0xFFFFFFF1, "")
+FILTERS = [Filter(0xFFFFFFF2, 1, 10 << 16, 24, "a"), Filter(0xFFFFFFF3, 1, 10 << 16, 22, "b")]
 TCX = [("ingress", 21), ("ingress", 22), ("egress", 23)]
 
 
@@ -25,6 +28,8 @@ def with_programs() -> Bench:
     made = new_bench()
     made.first.link = made.first.link._replace(xdp=(("skb", 20),))
     made.first.tcx = list(TCX)
+    made.first.qdiscs.append(CLSACT)
+    made.first.filters = list(FILTERS)
     return made
 
 
@@ -37,7 +42,7 @@ def test_the_pod_has_it_without_them_and_the_host_gets_it_with_them(bench: Bench
     attach(bench)
     assert (bench.first.link.xdp, bench.first.tcx) == ((), [])
     inode = bench.first.link.identity.inode
-    assert bench.world.held == {(inode, program) for program in (20, 21, 22, 23)}
+    assert bench.world.held == {(inode, program) for program in range(20, 25)}
     assert bench.engine.check(OWNER.key, PATH, {}) == ()
     bench.first.tcx = [("egress", 23)]
     assert bench.engine.check(OWNER.key, PATH, {}) == ("net1 has the host's program 23",)
@@ -51,10 +56,33 @@ def test_they_are_held_before_they_go(bench: Bench) -> None:
     attach(bench)
     told = [each.partition(" ")[0] for each in bench.world.events]
     steps = [each for each in told if each in ("journal", "hold", "detach", "move")]
-    assert steps == ["journal", *["hold"] * 4, *["detach"] * 4, "move", "journal"]
+    assert steps == ["journal", *["hold"] * 5, *["detach"] * 4, "move", "journal"]
+
+
+@pytest.mark.parametrize(
+    "more", [FILTERS[0]._replace(program=0), None], ids=["no program", "not asked for"]
+)
+def test_what_would_be_lost_guards_the_link(bench: Bench, more: Filter | None) -> None:
+    if more:
+        bench.first.filters.append(more)
+    with pytest.raises(PolicyRefused, match="tc filters of the host"):
+        bench.attach(request(new_name="net1", ebpf="detach" if more else ""))
+    assert bench.world.events == []
+
+
+def test_filters_are_there_before_the_link_is_up(bench: Bench) -> None:
+    attach(bench)
+    bench.engine.detach(OWNER.key)
+    told = bench.world.events
+    filters = [at for at, each in enumerate(told) if each.startswith("filter")]
+    assert len(filters) == len(FILTERS)
+    ups = [at for at, each in enumerate(told) if each.startswith("change")]
+    assert max(ups) > max(filters)
 
 
 def test_without_that_wish_they_stay(bench: Bench) -> None:
+    bench.first.qdiscs.remove(CLSACT)
+    bench.first.filters = []
     bench.attach(request(new_name="net1"))
     assert (bench.first.link.xdp, bench.first.tcx) == ((("skb", 20),), TCX)
     assert bench.world.held == set()
@@ -62,6 +90,8 @@ def test_without_that_wish_they_stay(bench: Bench) -> None:
 
 @pytest.mark.parametrize("missing", [[0], [1], [0, 1], [2], [0, 1, 2]])
 def test_what_a_pod_took_off_comes_back_in_its_place(bench: Bench, missing: list[int]) -> None:
+    bench.first.qdiscs.remove(CLSACT)
+    bench.first.filters = []
     before = bench.at_home()
     bench.attach(request(new_name="net1"))
     bench.first.tcx = [each for at, each in enumerate(TCX) if at not in missing]
