@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Link,
         LinkSettings,
         Neighbour,
+        Phy,
         Qdisc,
         Rdma,
         Record,
@@ -160,6 +161,12 @@ class Netns(Protocol):
     def set_sysctl(self, name: str, key: str, value: str) -> None: ...
 
     def set_ethtool(self, name: str, key: str, value: str) -> None: ...
+
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        """Names of the links on the phy of this number; None when that is not here."""
+
+    def make_wlan(self, phy: Phy) -> Link | None:
+        """A link of its type on a phy, under any name; the only one has the phy's own address."""
 
     def remove_wlan(self, name: str) -> None:
         """A Wi-Fi link of its phy; nothing happens when it is not there."""
