@@ -27,6 +27,7 @@ from cni_netdev.core.model import (
     Link,
     LinkSettings,
     Neighbour,
+    Phy,
     Qdisc,
     Rdma,
     Record,
@@ -118,6 +119,14 @@ class FakeRdma:
         self.movable = True
 
 
+class FakePhy:
+    """A radio: where it is, and what its links have of it."""
+
+    def __init__(self, cookie: int, identity: Identity) -> None:
+        self.cookie = cookie
+        self.identity = identity
+
+
 class World:
     """All namespaces of a machine.  Its first is the host's and the initial one."""
 
@@ -140,6 +149,7 @@ class World:
         self.out_of_sight: set[int] = set()
         # Namespaces where nothing can be taken off a phy.
         self.clinging: set[int] = set()
+        self.phys: dict[int, FakePhy] = {}
         self.rdma_shared = True
         self.rdma: list[FakeRdma] = []
         self._interrupts: dict[int, Callable[[], None]] = {}
@@ -165,7 +175,8 @@ class World:
         for fake in reversed([*self.namespaces.pop(cookie, {}).values()]):
             if fake.link.kind is None:
                 self._return_hardware(fake)
-        for each in self.rdma:
+        movable: list[FakeRdma | FakePhy] = [*self.rdma, *self.phys.values()]
+        for each in movable:
             if each.cookie == cookie:
                 each.cookie = self.host
 
@@ -292,6 +303,8 @@ class World:
 
     def _move_phy(self, source: int, fake: FakeLink, target: int) -> None:
         """The newest link of it first (net/wireless/core.c, cfg80211_switch_netns)."""
+        if fake.link.phy and fake.link.phy.number in self.phys:
+            self.phys[fake.link.phy.number].cookie = target
         for each in (*reversed(self.mates(source, fake)), fake):
             del self.namespaces[source][each.ifindex]
             self._put(target, each, self.free_name(target, each.link.name))
@@ -494,6 +507,22 @@ class FakeNetns:
             for at, each in enumerate(FEATURES)
         ]
         return (*features, Tunable("rings.rx", str(ring), most=64))
+
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        if phy not in self._world.phys or self._world.phys[phy].cookie != self._cookie:
+            return None
+        phys = {each.link.name: each.link.phy for each in self._links.values()}
+        return tuple(name for name, its in phys.items() if its and its.number == phy)
+
+    def make_wlan(self, phy: Phy) -> Link | None:
+        self._world.event(f"make a link on {phy.number}")
+        name = self._world.free_name(self._cookie, "wlan0")
+        made = self._world.add_link(name, namespace=self._cookie, kind=None)
+        of_phy = self._world.phys[phy.number].identity
+        own = made.link.identity._replace(perm_mac=of_phy.perm_mac, bus=of_phy.bus)
+        settings = made.link.settings._replace(mac=of_phy.perm_mac)
+        made.link = made.link._replace(identity=own, phy=phy, settings=settings)
+        return made.link
 
     def remove_wlan(self, name: str) -> None:
         self._world.event(f"remove {name}")

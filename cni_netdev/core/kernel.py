@@ -188,10 +188,11 @@ class SystemNetns:
         link = self.link(ifindex=identity.ifindex)
         if link is not None and identity.same_link(link.identity):
             return link
-        for name in self._sysfs.by_bus(identity.bus) if identity.bus else ():
-            link = self.link(name=name)
-            if link is not None and identity.same_link(link.identity):
-                return link
+        on_bus = [self.link(name=each) for each in self._by_bus(identity)]
+        found = [each for each in on_bus if each and identity.same_link(each.identity)]
+        # Links of one phy may have its permanent address, all of them.
+        for each in sorted(found, key=lambda link: link.identity.inode != identity.inode):
+            return each
         numbered = self._sysfs.by_inode(identity.inode)
         return self.link(ifindex=numbered) if numbered else None
 
@@ -204,8 +205,10 @@ class SystemNetns:
         return loopback is None or link.identity.inode > loopback.identity.inode
 
     def holds(self, identity: Identity) -> bool:
-        on_bus = self._sysfs.by_bus(identity.bus) if identity.bus else ()
-        return bool(on_bus or self._sysfs.by_inode(identity.inode))
+        return bool(self._by_bus(identity) or self._sysfs.by_inode(identity.inode))
+
+    def _by_bus(self, identity: Identity) -> tuple[str, ...]:
+        return self._sysfs.by_bus(identity.bus) if identity.bus else ()
 
     def inode(self, name: str) -> int:
         seen = self._sysfs.identity(name)
@@ -431,6 +434,13 @@ class SystemNetns:
             raise KernelRefused(f"find link {link.name}, whose phy was moved", errno.ENODEV)
         if arrived.settings != after:
             target.change(arrived.identity.ifindex, arrived.settings, after)
+
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        return self._sysfs.wlans(phy)
+
+    def make_wlan(self, phy: Phy) -> Link | None:
+        with self._nl80211() as nl80211:
+            return self.link(ifindex=nl80211.make(phy.number, phy.type))
 
     def remove_wlan(self, name: str) -> None:
         link = self.link(name=name)

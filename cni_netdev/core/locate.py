@@ -6,7 +6,7 @@ from cni_netdev.core.errors import NetdevError, NetnsError
 from cni_netdev.core.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cni_netdev.core.model import Lent, Link, Rdma, Record
+    from cni_netdev.core.model import Lent, Link, Phy, Rdma, Record
     from cni_netdev.core.ports import Journal, Kernel, Netns
 
 _LOOKS_AGAIN = 5
@@ -51,9 +51,23 @@ class Locator:
         if link is not None:
             return self._host, link
         found = self._in_sandbox(lent) or self._anywhere(lent) or self._looked_again(lent)
+        if found is None and lent.home.link.phy:
+            found = self._made_anew(lent.home.link.phy)
         if found is None:
             self._refuse_to_call_it_lost(lent)
         return found
+
+    def _made_anew(self, phy: Phy) -> tuple[Netns, Link] | None:
+        """For a Wi-Fi link that was deleted: another on its phy, which all its links are with."""
+        for place in (self.nearby(), self._host):
+            others = place.wlans(phy.number) if place is not None else None
+            if place is None or others is None:
+                continue
+            for each in others:
+                place.remove_wlan(each)
+            link = place.make_wlan(phy)
+            return (place, link) if link else None
+        return None
 
     def bring_rdma(self, device: Rdma) -> bool:
         """The RDMA device to the host, from wherever it is; False when it is nowhere."""

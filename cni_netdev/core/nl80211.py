@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CONTROL, _GET_FAMILY = 16, 3  # linux/genetlink.h
-_SET_WIPHY, _GET_INTERFACE, _SET_INTERFACE, _DEL_INTERFACE, _SET_WIPHY_NETNS = 2, 5, 6, 8, 49
+_SET_WIPHY, _SET_WIPHY_NETNS = 2, 49
+_GET_INTERFACE, _SET_INTERFACE, _NEW_INTERFACE, _DEL_INTERFACE = 5, 6, 7, 8
 _HEADER = (("cmd", "B"), ("version", "B"), ("reserved", "2x"))  # struct genlmsghdr
 _OF_CONTROL = {1: ("FAMILY_ID", "uint16"), 2: ("FAMILY_NAME", "asciiz")}
 _ATTRIBUTES = {
     1: ("WIPHY", "uint32"),
     2: ("WIPHY_NAME", "asciiz"),
     3: ("IFINDEX", "uint32"),
+    4: ("IFNAME", "asciiz"),
     5: ("IFTYPE", "uint32"),
     219: ("NETNS_FD", "uint32"),
 }
@@ -57,6 +59,12 @@ class Nl80211:
     def set_type(self, ifindex: int, type_: int) -> None:
         what = f"set type {type_} of ifindex {ifindex}"
         self._change(what, _SET_INTERFACE, ("IFINDEX", ifindex), ("IFTYPE", type_))
+
+    def make(self, phy: int, type_: int) -> int:
+        """A new link on a phy, under any name that is free; gives its ifindex."""
+        attributes = (("WIPHY", phy), ("IFNAME", "wlan%d"), ("IFTYPE", type_))
+        replies = self._request(f"make a link on phy {phy}", _NEW_INTERFACE, 0, *attributes)
+        return int(Attributes(replies[0])["IFINDEX"])
 
     def remove(self, ifindex: int) -> None:
         self._change(f"remove ifindex {ifindex} from its phy", _DEL_INTERFACE, ("IFINDEX", ifindex))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Link,
         LinkSettings,
         Neighbour,
+        Phy,
         Qdisc,
         Rdma,
         Record,
@@ -206,6 +207,12 @@ class Netns(Protocol):
 
     def tune(self, name: str, wanted: Pairs) -> None:
         """Also refuses what the driver did not do; see tuning."""
+
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        """Names of the links on the phy of this number; None when that is not here."""
+
+    def make_wlan(self, phy: Phy) -> Link | None:
+        """A link of its type on a phy, under any name; the only one has the phy's own address."""
 
     def remove_wlan(self, name: str) -> None:
         """A Wi-Fi link of its phy; nothing happens when it is not there."""

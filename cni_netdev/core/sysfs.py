@@ -103,12 +103,22 @@ class SysView(NamedTuple):
         number = self._text(f"class/net/{name}/phy80211/index")
         if not number:
             return None
-        mates = (
-            each
-            for each in self._list(f"class/net/{name}/device/net")
-            if each != name and self._text(f"class/net/{each}/phy80211/index") == number
-        )
-        return int(number), self._text(f"class/net/{name}/phy80211/name"), tuple(mates)
+        every = self._on_phy(f"class/net/{name}/device", number)
+        mates = tuple(each for each in every if each != name)
+        return int(number), self._text(f"class/net/{name}/phy80211/name"), mates
+
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        """The links on the phy of this number; None when the namespace does not see it."""
+        for each in self._list("class/ieee80211"):
+            if self._text(f"class/ieee80211/{each}/index") == str(phy):
+                return self._on_phy(f"class/ieee80211/{each}/device", str(phy))
+        return None
+
+    def _on_phy(self, device: str, number: str) -> tuple[str, ...]:
+        """Of a device's links; one device may have many phys."""
+        names = self._list(f"{device}/net")
+        phys = {each: self._text(f"class/net/{each}/phy80211/index") for each in names}
+        return tuple(each for each, phy in phys.items() if phy == number)
 
     def rdma_devices(self) -> list[str]:
         """The names of all that the namespace sees; the cheapest look."""

@@ -24,7 +24,7 @@ def attribute(number: int, value: int | str, size: int = 4) -> bytes:
 
 
 class Kernel:
-    """Knows where nl80211 is, and that every link is a monitor."""
+    """Knows where nl80211 is, and that every link is a monitor, and the ninth."""
 
     def __init__(self) -> None:
         self.said: list[tuple[int, int, bytes]] = []
@@ -37,7 +37,7 @@ class Kernel:
         if flags:
             assert flags == 0x4
             return []
-        body = attribute(1, FAMILY, 2) if kind == 16 else attribute(5, 6)
+        body = attribute(1, FAMILY, 2) if kind == 16 else attribute(3, 9) + attribute(5, 6)
         reply = type(filled)(struct.pack("=IHHII", 20 + len(body), kind, 0, 0, 0) + bytes(4) + body)
         reply.decode()
         return [reply]
@@ -60,6 +60,7 @@ def test_what_is_said(kernel: Kernel) -> None:
     assert connection.type_of(7) == 6
     connection.set_type(7, 2)
     connection.remove(8)
+    assert connection.make(0, 2) == 9
     connection.close()
     assert kernel.said == [
         (16, 3, attribute(2, "nl80211")),
@@ -68,4 +69,5 @@ def test_what_is_said(kernel: Kernel) -> None:
         (FAMILY, 5, attribute(3, 7)),
         (FAMILY, 6, attribute(3, 7) + attribute(5, 2)),
         (FAMILY, 8, attribute(3, 8)),
+        (FAMILY, 7, attribute(1, 0) + attribute(4, "wlan%d") + attribute(5, 2)),
     ]

@@ -147,5 +147,9 @@ def test_the_phy_of_a_link_and_its_other_links(view: SysView, tmp_path: Path) ->
             link(tmp_path, f"{card}/net/{name}/phy80211", f"{card}/ieee80211/{phy.name}")
     assert view.phy("wlan0") == (4, "phy4", ("mon0",))
     assert view.phy("wlan1") == (5, "phy5", ())
+    link(tmp_path, "class/ieee80211/phy4", f"{card}/ieee80211/phy4")
+    link(tmp_path, f"{card}/ieee80211/phy4/device", card)
+    assert sorted(view.wlans(4) or ()) == ["mon0", "wlan0"]
+    assert view.wlans(5) is None
     assert view.phy("enp3s0f0") is None
     assert view.phy("gone") is None

@@ -10,7 +10,7 @@ import pytest
 from cni_netdev.core.errors import NetdevError, PolicyRefused
 from cni_netdev.core.guards import always_refused
 from cni_netdev.core.model import IFF_UP, Phy
-from tests.fakes import FakeLink, Killed
+from tests.fakes import FakeLink, FakePhy, Killed
 from tests.workbench import FULL, OWNER, PATH, Bench, new_bench, request
 
 STATION, MONITOR = 2, 6
@@ -19,6 +19,9 @@ STATION, MONITOR = 2, 6
 def radio(bench: Bench) -> FakeLink:
     """The first link is one of a phy, tied to its namespace as the kernel says."""
     phy = Phy(0, "phy0", STATION)
+    identity = bench.first.link.identity._replace(perm_mac="02:00:00:00:00:99", bus="hwsim0")
+    bench.world.phys[0] = FakePhy(bench.world.host, identity)
+    bench.first.link = bench.first.link._replace(identity=identity)
     bench.first.link = bench.first.link._replace(kind=None, immutable=True, phy=phy)
     return bench.first
 
@@ -92,6 +95,29 @@ def test_what_a_pod_made_does_not_take_the_links_name_at_home(bench: Bench, end:
     assert release is not None
     assert (release.devices, release.notes) == (("wlan0",), ())
     assert bench.at_home() == before
+    bench.nothing_left()
+
+
+@pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])
+@pytest.mark.parametrize("instead", [None, "mon0"])
+def test_a_link_that_a_pod_deleted_is_made_anew(
+    bench: Bench, instead: str | None, end: str
+) -> None:
+    fake = radio(bench)
+    before = bench.at_home()
+    bench.attach(FULL)
+    del bench.world.namespaces[bench.world.paths[PATH]][fake.ifindex]
+    if instead:
+        mate(bench, instead, PATH)
+    if end != "returned":
+        bench.world.remove_path(PATH)
+    release = bench.engine.detach(OWNER.key)
+    assert release is not None
+    assert (release.devices, release.lost, release.complete) == (("eth1",), 0, True)
+    made = bench.world.named(bench.world.host, "eth1")
+    assert made is not None
+    assert made.everything() == before[0]
+    assert "mon0" not in names(bench)
     bench.nothing_left()
 
 

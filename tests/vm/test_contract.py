@@ -12,7 +12,7 @@ import pytest
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.kernel import SystemKernel
 from cni_netdev.core.model import IFF_UP, Link, Phy
-from tests.fakes import FakeKernel, World
+from tests.fakes import FakeKernel, FakePhy, World
 from tests.host import run
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def fake() -> Stage:
 
     wlan("wlan0", 2)
     host = kernel.host
+    world.phys[0] = FakePhy(world.host, there(host, "wlan0").identity)
     return Stage(
         host,
         kernel.open(PATH),
@@ -164,6 +165,22 @@ def test_what_else_is_on_the_phy_may_take_the_links_name(stage: Stage) -> None:
     assert moved is not None
     assert moved.phy is not None
     assert (moved.name, moved.phy.mates) == ("wlan1", ("wlan0",))
+
+
+def test_a_link_is_made_anew_on_its_phy(stage: Stage) -> None:
+    """It has the permanent address of the phy, and so is taken for the one that was deleted."""
+    phy = stage.wlan.phy
+    assert phy is not None
+    move(stage, stage.wlan, name="air0")
+    assert stage.host.wlans(phy.number) is None
+    assert stage.pod.wlans(phy.number) == ("air0",)
+    stage.pod.remove_wlan("air0")
+    assert stage.pod.wlans(phy.number) == ()
+    made = stage.pod.make_wlan(phy)
+    assert made is not None
+    assert made.phy == phy
+    assert stage.wlan.identity.same_link(made.identity)
+    assert made.identity.inode != stage.wlan.identity.inode
 
 
 def test_type_and_name_are_set(stage: Stage) -> None:

@@ -76,6 +76,21 @@ def test_it_comes_home(guest: Host, end: str) -> None:
     assert guest.left_over() == []
 
 
+@pytest.mark.parametrize("end", ["returned", "its namespace destroyed first"])
+def test_a_link_that_a_pod_deleted_is_made_anew(guest: Host, end: str) -> None:
+    before, names = capture("wlan0"), sorted(guest.names())
+    pod = guest.pod()
+    cni.add(pod, ASKED).ok()
+    pod.run("iw", "dev", "air0", "del")
+    pod.run("iw", "phy", "radio", "interface", "add", "spy0", "type", "monitor")
+    if end != "returned":
+        pod.delete()
+    cni.delete(pod).ok()
+    assert differences(before, capture("wlan0")) == []
+    assert sorted(guest.names()) == names
+    assert guest.left_over() == []
+
+
 def test_a_phy_with_further_links_is_refused_before_anything_changes(guest: Host) -> None:
     run("iw", "phy", "radio", "interface", "add", "mon0", "type", "monitor")
     before = capture("wlan0")
