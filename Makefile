@@ -72,6 +72,7 @@ dist: setup ## Make dist/cni-netdev-VERSION-MACHINE.tar.xz: the programs with th
 	@$(PY) -m bundling dist
 
 test-dist: setup ## Run the end-to-end tests with the programs of a bundle that was put down (ARGS="-k ...")
+	@rm -rf .build/dist/cni-netdev-*
 	@$(PY) -m bundling --tree-only .build/dist
 	@.build/dist/cni-netdev-*/netdevctl install --bin-dir .build/dist/node/cni --prefix .build/dist/node --prune
 	@NETDEV_PROGRAMS=$(CURDIR)/.build/dist/node/bin $(PY) -m pytest -q tests/e2e $(ARGS)

@@ -35,6 +35,7 @@ NO_LOADER = "/put/down/by/netdevctl/install"  # what the interpreter names in th
 PROGRAMS = {"netdevctl": "cni_netdev.ctl", "network-device-injector": "nri_plugin.main"}
 
 _DIGITS = 12
+_LONGEST = 230  # bytes of a version's path: for a shebang, and for what names the loader
 _PROGRAM = """\
 #!{python} -IS
 import sys
@@ -91,6 +92,11 @@ def put_down(tree: Path, prefix: Path) -> Path:
     """
     prefix = prefix.absolute()
     target = prefix / name(tree)
+    if len(os.fsencode(target)) > _LONGEST or any(map(str.isspace, str(target))):
+        raise StateError(
+            f"{str(target)!r} cannot stand in a script's first line",
+            f"use a prefix with which it has at most {_LONGEST} bytes, and no white space",
+        )
     if (prefix / "bin").is_dir() and not (prefix / "bin").is_symlink():
         raise StateError(
             f"{prefix / 'bin'} is a directory, of another way of installing",

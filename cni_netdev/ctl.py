@@ -57,8 +57,7 @@ def install(
         click.echo(f"the bundle is in {target}")
         click.echo(f"installed {installer.install(bin_dir, installer.bundled(target))}")
         bundle.switch(target)
-        if prune:
-            _prune(target)
+        _tell_of_others(target, prune=prune)
     if conf_dir is not None:
         written = installer.example(conf_dir, state_dir)
         click.echo(f"wrote {written}: copy the cni-netdev entry into your list")
@@ -73,18 +72,19 @@ def _bundle_for(**options: Any) -> Path | None:
     return tree
 
 
-def _prune(current: Path) -> None:
+def _tell_of_others(current: Path, *, prune: bool) -> None:
     for each in bundle.versions(current.parent):
         users = bundle.users(each)
         if each != current and users:
-            tell(f"{each} stays: {_processes(users)} from it")
-        elif each != current:
+            tell(f"{each} stays: {_processes(users)} from it; restart what is resident")
+        elif each != current and prune:
             bundle.remove(each)
             click.echo(f"removed {each}")
 
 
 def _processes(users: list[int]) -> str:
-    return f"process {', '.join(map(str, users))} run{'s' if len(users) == 1 else ''}"
+    numbers = ", ".join(map(str, users))
+    return f"process {numbers} runs" if len(users) == 1 else f"processes {numbers} run"
 
 
 @cli.command()

@@ -24,6 +24,8 @@ _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SHARED = 1, 0x20, 0x1000, 0x4000
 def build() -> Path:
     """The bundle of this checkout, as it lies in the archive."""
     directory = ROOT / ".build" / "dist"
+    for old in directory.glob(f"*/{bundle.MANIFEST}"):
+        shutil.rmtree(old.parent)
     run(sys.executable, "-m", "bundling", "--tree-only", str(directory))
     (tree,) = directory.glob(f"*/{bundle.MANIFEST}")
     return tree.parent

@@ -1,4 +1,4 @@
-"""docs/nri.md and agent.md name what there is: flags, keys, metrics, limits, log lines."""
+"""docs/nri.md, agent.md and bundle.md name what there is: flags, keys, metrics, limits, lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from cni_netdev import shim, wire
+from cni_netdev import bundle, shim, wire
 from cni_netdev.agent import Limits
 from cni_netdev.answerer import LOCK_SECONDS
 from cni_netdev.ctl import cli as ctl
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "nri.md").read_text()
 AGENT = (ROOT / "docs" / "agent.md").read_text()
+BUNDLE = (ROOT / "docs" / "bundle.md").read_text()
 
 
 def table(title: str, text: str = TEXT) -> list[list[str]]:
@@ -110,3 +111,16 @@ def test_the_agents_limits_are_those_of_the_code() -> None:
         f"more than {LOCK_SECONDS:g} s",
     ):
         assert number in AGENT
+
+
+def test_the_bundle_is_told_as_it_is() -> None:
+    commands = [ctl.commands[name] for name in ("install", "uninstall")]
+    flags = {flag for each in commands for option in each.params for flag in option.opts}
+    assert set(re.findall(r"(?<!\w)--[a-z][a-z-]*", BUNDLE)) <= {*flags, "--help"}
+    assert {"--prefix", "--prune", "--bundle"} <= set(re.findall(r"--[a-z-]+", BUNDLE))
+    for name in (bundle.DEFAULT_PREFIX, bundle.MANIFEST, *bundle.PROGRAMS):
+        assert f"`{name}" in BUNDLE, name
+    for place in (bundle.LOADER, bundle.PYTHON, "lib/netdevctl"):
+        assert f'-x86_64/{place}"' in BUNDLE, "the entry point of the image"
+    units = [each.read_text() for each in (ROOT / "conf").glob("*.service")]
+    assert all(f"={bundle.DEFAULT_PREFIX}/bin/" in each for each in units)

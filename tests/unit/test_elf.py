@@ -20,7 +20,7 @@ def program(loader: bytes = b"/lib/ld.so", kind: int = 3, room: int = ROOM) -> b
     head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     head += struct.pack("<IIQQQQQQ", kind, 4, _OFFSET, 0, 0, room, room, 1)
-    return head + loader.ljust(ROOM, b"\0") + b"the rest"
+    return head + loader.ljust(min(room, 1000), b"\0") + b"the rest"
 
 
 def test_it_is_found_and_replaced_and_nothing_else_is() -> None:
