@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cni_netdev.core.model import (
     Address,
     DeviceRequest,
+    Filter,
     Identity,
     Lent,
     Link,
@@ -23,6 +24,7 @@ from cni_netdev.core.model import (
     RouteRequest,
     Selector,
     Snapshot,
+    VirtualFunction,
 )
 
 _U32 = st.integers(0, 2**32 - 1)
@@ -118,6 +120,8 @@ snapshots = st.builds(
     routes=st.lists(routes, max_size=2).map(tuple),
     neighbours=st.lists(st.builds(Neighbour), max_size=2).map(tuple),
     qdiscs=st.lists(st.builds(Qdisc), max_size=2).map(tuple),
+    vf=_maybe(st.builds(VirtualFunction, settings=st.sampled_from(((), _OF_VF)))),
+    filters=_maybe(st.lists(st.builds(Filter, name=st.text(max_size=8)), max_size=2).map(tuple)),
 )
 lents = st.builds(
     Lent,
