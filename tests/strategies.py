@@ -12,6 +12,7 @@ from cni_netdev.core.model import (
     Address,
     DeviceRequest,
     Extras,
+    Filter,
     Identity,
     Lease,
     Lent,
@@ -30,6 +31,7 @@ from cni_netdev.core.model import (
     Rule,
     Selector,
     Snapshot,
+    VirtualFunction,
     Vrf,
 )
 from cni_netdev.core.tunables import TUNABLES
@@ -186,6 +188,8 @@ snapshots = st.builds(
     neighbours=st.lists(st.builds(Neighbour), max_size=2).map(tuple),
     qdiscs=st.lists(st.builds(Qdisc), max_size=2).map(tuple),
     rdma=st.lists(st.builds(Rdma), max_size=2).map(tuple),
+    vf=_maybe(st.builds(VirtualFunction, settings=st.sampled_from(((), _OF_VF)))),
+    filters=_maybe(st.lists(st.builds(Filter, name=st.text(max_size=8)), max_size=2).map(tuple)),
 )
 lents = st.builds(
     Lent,

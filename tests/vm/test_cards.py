@@ -188,6 +188,18 @@ def test_what_its_driver_does_not_take_is_undone(guest: Host) -> None:
     see_that_it_is_as_it_was(guest, link, before)
 
 
+def test_of_a_vf_that_is_taken_away_nothing_is_set_any_more(guest: Host, vfs: Path) -> None:
+    link = card("igbvf")
+    of_vfs = [{**each, "address": ""} for each in told_of_vfs()]  # which are made up each time
+    inside = guest.pod()
+    cni.add(inside, {"pci_address": link.bus, "new_name": "vf0", "vf": OF_VF}).ok()
+    (vfs / "sriov_numvfs").write_text("0")
+    cni.delete(inside).ok()
+    assert guest.left_over() == []
+    (vfs / "sriov_numvfs").write_text("2")
+    assert [{**each, "address": ""} for each in told_of_vfs()] == of_vfs
+
+
 def test_only_a_vf_has_what_is_set_of_one(guest: Host) -> None:
     link = card("e1000e")
     code, told = cni.add(guest.pod(), {"pci_address": link.bus, "vf": {"trust": "on"}}).error()
