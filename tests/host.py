@@ -31,6 +31,7 @@ STATE_DIR = Path("/run/cni-netdev")
 PTP = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "subnet": "10.200.0.0/24"}}
 _CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
+_MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,6 +52,14 @@ def _return(fd: int) -> None:
             return
         time.sleep(0.01)
     _call("setns", fd, 0)
+
+
+def _detach_below(directory: str) -> None:
+    """The machine's own mounts there: runc takes one that is covered for the one it looks for."""
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in reversed(places):
+        if place.startswith(f"{directory}/"):
+            _call("umount2", place.encode(), _MNT_DETACH)
 
 
 def mount(source: str, target: str, flags: int, kind: str = "") -> None:
@@ -153,6 +162,7 @@ class Host:
             _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
             _call("mount", None, b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)
             for target in ("/run", "/var/lib"):
+                _detach_below(target)
                 mount("tmpfs", target, 0, "tmpfs")
             mount("sysfs", "/sys", 0, "sysfs")
             os.mkdir("/run/netns")
