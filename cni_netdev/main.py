@@ -6,6 +6,7 @@ device is asked for.  The agent runs the same ``main``, with an engine that is t
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
+# Without descriptors or memory.
+_NO_MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3}
 
 
@@ -94,6 +97,9 @@ def _answer(
 
 def _foreseen(error: Exception) -> tuple[int, str, str] | None:
     code = result.code_of(error)
+    if isinstance(error, OSError) and error.errno in _NO_MEANS:  # most modules are loaded late
+        lack = f"a part of cni-netdev cannot be loaded: {error.strerror}"
+        return request.IO, lack, "raise the limits of the process that called it, and try again"
     if code == request.INTERNAL:
         return None
     return code, getattr(error, "message", str(error)), getattr(error, "details", "")

@@ -4,8 +4,8 @@ A record is written beside its place and renamed into it, so that a reader sees 
 new one.  No fsync: the directory is a tmpfs and lives as long as the kernel state it describes;
 elsewhere the record's boot id tells.
 
-A resident process remembers what it read.  When the whole directory is another one than before, or
-gone, that is no forgetting but an accident, and what is remembered is put back.
+A resident process remembers what it wrote and read.  When the whole directory is another one than
+before, or gone, that is no forgetting but an accident, and what is remembered is put back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from cni_netdev.core.model import Record
 
+    _Version = tuple[int, int, int]
+
 _SUFFIX, _TEMPORARY, _ASIDE = ".json", ".tmp", ".unreadable"
 _PORTION = 1 << 16
 
@@ -36,7 +38,7 @@ class RecordFiles:
         self._make = make
         self._resident = resident
         self._held: _Directory | None = None
-        self._known: dict[str, tuple[tuple[int, int, int], Record]] = {}
+        self._known: dict[str, tuple[_Version, Record]] = {}
 
     def has(self, name: str) -> bool:
         """Whether there is one, readable or not."""
@@ -70,12 +72,15 @@ class RecordFiles:
         self._make()
         temporary = f"{path}.{os.getpid()}{_TEMPORARY}"
         try:
-            _write_new(temporary, codec.encode(record).encode())
+            version = _write_new(temporary, codec.encode(record).encode())
             os.rename(temporary, path)
         except OSError as error:
             with suppress(OSError):  # a sweep removes it
                 os.unlink(temporary)
             raise cannot("write", path, error) from error
+        if self._resident:
+            self._hold()
+            self._known[name] = (version, record)
 
     def forget(self, name: str) -> None:
         """The caller holds the attachment's lock, so that a temporary file is a dead writer's."""
@@ -124,13 +129,11 @@ class RecordFiles:
     def _decoded(self, name: str) -> Record:
         """A record as its file has it now; decoded again only if the file is another one.
 
-        Every look for a link's holder goes through all records, and a written record is always a
-        new file.
+        Every look for a link's holder goes through all records.
         """
         fd = _open(self._path(name))
         try:
-            found = os.fstat(fd)
-            version = (found.st_ino, found.st_mtime_ns, found.st_size)
+            version = _version(fd)
             known = self._known.get(name)
             if known is None or known[0] != version:
                 known = self._known[name] = (version, codec.decode(_text(fd)))
@@ -254,13 +257,20 @@ def _text(fd: int) -> str:
         raise RecordUnreadable(f"the record is no text: {error.reason}") from None
 
 
-def _write_new(path: str, data: bytes) -> None:
+def _write_new(path: str, data: bytes) -> _Version:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         while data:
             data = data[os.write(fd, data) :]
+        return _version(fd)
     finally:
         os.close(fd)
+
+
+def _version(fd: int) -> _Version:
+    """The same only for the same file with the same content: a record is always a new file."""
+    found = os.fstat(fd)
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _unlink(path: str) -> None:

@@ -1,7 +1,7 @@
 """Whole-process timings of the plugin beside its peers, from one run.
 
 `python -m tests.bench` runs everything and writes docs/performance.md and its picture; with the
-name of a part (one, many, links, passthrough, nri) or of a single row it runs and prints that.
+name of a part (one, pods, many, links, passthrough, nri) or of one row it runs and prints that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import cni, nri, plot
+from tests.bench import cni, many, nri, plot
 from tests.bench.machine import machine
 from tests.host import ROOT, Host
 
@@ -24,16 +24,19 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
 PARTS: dict[str, Callable[[Host], list[Table]]] = {
     "one": cni.one_device,
-    "many": cni.many_devices,
-    "links": cni.many_links,
+    "pods": cni.pods_at_once,
+    "many": many.many_devices,
+    "links": many.many_links,
     "passthrough": cni.pass_through,
     "nri": nri.by_nri,
 }
+VERBS = ("add", "del")
 ROWS = {
-    **dict.fromkeys(("add-one", "del-one", "add-yaml", "del-yaml"), "one"),
-    **{f"{verb}-{count}": "many" for verb in ("add", "del") for count in (1, 8, 32)},
-    **{f"{verb}-{count}-links": "links" for verb in ("add", "del") for count in (10, 2000)},
-    "nothing": "passthrough",
+    **{f"{verb}-{who}": "one" for verb in VERBS for who in ("agent", "one", "yaml")},
+    **{f"{verb}-{who}": "pods" for verb in VERBS for who in ("agent-8-pods", "8-pods")},
+    **{f"{verb}-{count}": "many" for verb in VERBS for count in (1, 8, 32)},
+    **{f"{verb}-{count}-links": "links" for verb in VERBS for count in (10, 2000)},
+    **dict.fromkeys(("agent-nothing", "nothing"), "passthrough"),
     **dict.fromkeys(("nri-run", "nri-stop"), "nri"),
 }
 HEADING = """\

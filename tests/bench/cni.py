@@ -1,104 +1,42 @@
-"""The plugin beside its peers, each call a process as a runtime starts it."""
+"""The plugin beside its peers: one pod with one device, with none, and several pods at once."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
-import tempfile
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cni_netdev.core.libc import setns
+from tests.bench.commands import BY_AGENT, GO, IP, OURS, cni, ip, version
+from tests.bench.places import Place, with_agent
 from tests.bench.table import Row, Table
-from tests.bench.turns import ROUNDS, Command, process, take_turns
-from tests.host import Host, Pod
+from tests.bench.turns import Command, process, take_turns, together
 from tests.injector import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from tests.bench.turns import Contenders, Sample
+    from tests.bench.turns import Sample
+    from tests.host import Host
 
-OURS, GO, IP = "cni-netdev", "host-device", "ip link set netns"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
-_CONF: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net"}
+VERBS = ("ADD", "DEL")
 
 
-def cni(
-    host: Host, plugin: str, verb: str, pod: Pod, container: str, conf: dict[str, Any]
-) -> Command:
-    environ = {
-        "CNI_COMMAND": verb,
-        "CNI_CONTAINERID": container,
-        "CNI_NETNS": pod.path,
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(host.bin_dir),
-    }
-    text = json.dumps({**_CONF, "type": plugin, **conf})
-    return Command([str(host.bin_dir / plugin)], environ, text)
-
-
-def ip(arguments: str, stdin: str = "") -> Command:
-    return Command(["ip", *arguments.split()], {"PATH": os.environ["PATH"]}, stdin)
-
-
-def batch(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-# --- one device ------------------------------------------------------------------------------
-
-
-class Lender(NamedTuple):
-    """Whoever can lend one device: what it is called by verb, with the limits by verb."""
+class Contender(NamedTuple):
+    """Whoever can do it: what it is called by verb, with the limit of what it takes."""
 
     what: str
-    call: Callable[[str], Command]
+    call: Callable[[str], Callable[[], Sample]]
     name: str = ""
-    limits: dict[str, float] = {}  # noqa: RUF012 - never changed
+    limit: float | None = None
 
 
-def lenders(host: Host) -> list[Lender]:
-    """Each has a link and a pod of its own; the figures are against host-device's."""
-    home = f"/proc/{os.getpid()}/ns/net"
-    pods = [host.pod(f"pod{number}") for number in range(4)]
-    links = [host.veth(f"nic{number}") for number in range(4)]
-    asked = f"- name: {links[1]}\n  new_name: net1\n  address: 192.168.2.2\n  prefix: 24\n"
-    annotation = {"runtimeConfig": {ANNOTATIONS: {KEY: asked}}}
-
-    def plugin(which: str, number: int, conf: dict[str, Any]) -> Callable[[str], Command]:
-        return lambda verb: cni(host, which, verb, pods[number], f"c{number}", conf)
-
-    def bare(verb: str) -> Command:
-        if verb == "ADD":
-            return ip(f"link set {links[3]} netns {pods[3].name} name eth0")
-        return ip(f"-n {pods[3].name} link set eth0 netns {home} name {links[3]}")
-
-    return [
-        Lender(
-            OURS,
-            plugin(OURS, 0, {"devices": [{"name": links[0]}]}),
-            name="one",
-            limits={"ADD": 1.2, "DEL": 1.2},
-        ),
-        Lender(f"{OURS}, by a YAML annotation", plugin(OURS, 1, annotation), name="yaml"),
-        Lender(GO, plugin(GO, 2, {"device": links[2]})),
-        Lender(IP, bare),
-    ]
-
-
-def one_device(host: Host) -> list[Table]:
-    """ADD and DEL of one device; each ADD is plotted."""
-    all_of_them = lenders(host)
+def _table(title: str, contenders: list[Contender], *, plotted: bool = False) -> Table:
+    """Each verb of each contender against host-device's, in turns."""
     samples = take_turns(
-        {
-            f"{each.what} {verb}": process(partial(each.call, verb))
-            for verb in ("ADD", "DEL")
-            for each in all_of_them
-        }
+        {f"{each.what} {verb}": each.call(verb) for verb in VERBS for each in contenders}
     )
     rows = [
         Row(
@@ -106,115 +44,110 @@ def one_device(host: Host) -> list[Table]:
             samples[f"{each.what} {verb}"],
             samples[f"{GO} {verb}"],
             name=f"{verb.lower()}-{each.name}" if each.name else "",
-            limit=each.limits.get(verb),
+            limit=each.limit,
         )
-        for verb in ("ADD", "DEL")
-        for each in all_of_them
+        for verb in VERBS
+        for each in contenders
     ]
-    plotted = {each.what: samples[f"{each.what} ADD"] for each in all_of_them}
-    return [Table("One device", "x host-device v1.9.1, the same verb", rows, plotted=plotted)]
+    drawn = {each.what: samples[f"{each.what} ADD"] for each in contenders} if plotted else {}
+    return Table(title, "x host-device v1.9.1, the same verb", rows, plotted=drawn)
 
 
-# --- several devices -------------------------------------------------------------------------
+# --- one device ------------------------------------------------------------------------------
 
 
-def many_devices(host: Host) -> list[Table]:
-    """1, 8 and 32 devices in one pod against as many bare moves in one `ip` process."""
-    pod, bare = host.pod("pod"), host.pod("bare")
-    home = f"/proc/{os.getpid()}/ns/net"
-    for number in range(64):
-        host.ip(f"link add nic{number} type ifb")
-    rows = []
-    for count in (1, 8, 32):
-        numbers = range(count)
-        ours = {"devices": [{"name": f"nic{each}", "new_name": f"p{each}"} for each in numbers]}
-        there = batch(f"link set nic{each + 32} netns {bare.name}" for each in numbers)
-        back = batch(f"link set nic{each + 32} netns {home}" for each in numbers)
-        samples = take_turns(
-            {
-                "ADD": process(partial(cni, host, OURS, "ADD", pod, "c0", ours)),
-                "there": process(partial(ip, "-b -", there)),
-                "DEL": process(partial(cni, host, OURS, "DEL", pod, "c0", ours)),
-                "back": process(partial(ip, f"-n {bare.name} -b -", back)),
-            },
-            ROUNDS // 4,
-        )
-        rows += [
-            Row(
-                f"{verb} of {count}",
-                samples[verb],
-                samples[moves],
-                name=f"{verb.lower()}-{count}",
-                limit=1.1 if count == 32 else None,
-            )
-            for verb, moves in (("ADD", "there"), ("DEL", "back"))
+def one_device(host: Host) -> list[Table]:
+    """ADD and DEL of one device; each ADD is plotted."""
+    here = Place.here(host)
+    with with_agent() as there:
+        contenders = [
+            _lender(there, OURS, {"devices": [{"name": "nic0"}]})._replace(
+                what=BY_AGENT, name="agent", limit=0.7
+            ),
+            _lender(here, OURS, {"devices": [{"name": "nic0"}]})._replace(name="one", limit=1.2),
+            _lender(here, OURS, _annotated("nic0"), 1)._replace(
+                what=f"{OURS}, by a YAML annotation", name="yaml"
+            ),
+            _lender(here, GO, {"device": "nic0"}, 2),
+            _bare(here),
         ]
-    return [Table("Several devices in one pod", "x as many bare moves by one `ip -b`", rows)]
+        return [_table("One device", contenders, plotted=True)]
 
 
-# --- a host with many links ------------------------------------------------------------------
+def _lender(place: Place, plugin: str, conf: dict[str, Any], number: int = 0) -> Contender:
+    """With a link and a pod of its own, by this number; nic0 in ``conf`` stands for the link."""
+    host = place.go()
+    link, pod = host.veth(f"nic{number}"), host.pod(f"pod{number}").name
+    own = _renamed(conf, link)
+
+    def command(verb: str) -> Command:
+        return cni(place.go(), plugin, verb, pod, f"c{number}", own)
+
+    return Contender(plugin, lambda verb: process(partial(command, verb)))
 
 
-def many_links(host: Host) -> list[Table]:
-    """The same ADD and DEL on a host with 10 links and on one with 2000, in turns."""
-    few, many = 10, 2000
-    small = Place.here()
-    prepare_links(host, few)
-    with tempfile.TemporaryDirectory() as directory, Host.enter(Path(directory)) as other:
-        large = Place.here()
-        prepare_links(other, many)
-        conf = {"devices": [{"name": "nic0"}]}
-        hosts = {few: (small, host), many: (large, other)}
-
-        def command(verb: str, count: int) -> Command:
-            place, there = hosts[count]
-            place.go()
-            pod = Pod.__new__(Pod)
-            pod.path = "/run/netns/pod"
-            return cni(there, OURS, verb, pod, "c0", conf)
-
-        contenders: Contenders = {
-            f"{verb} with {count} links": process(partial(command, verb, count))
-            for verb in ("ADD", "DEL")
-            for count in (few, many)
-        }
-        samples = take_turns(contenders, ROUNDS // 2)
-        large.go()
-    rows = [
-        Row(
-            f"{verb} with {count} links",
-            samples[f"{verb} with {count} links"],
-            samples[f"{verb} with {few} links"],
-            name=f"{verb.lower()}-{count}-links",
-            limit=1.1 if count == many else None,
-        )
-        for verb in ("ADD", "DEL")
-        for count in (few, many)
-    ]
-    return [Table("A host with many links", "x 10 links", rows)]
+def _renamed(conf: Any, link: str) -> Any:
+    if isinstance(conf, dict):
+        return {key: _renamed(value, link) for key, value in conf.items()}
+    if isinstance(conf, list):
+        return [_renamed(each, link) for each in conf]
+    return conf.replace("nic0", link) if isinstance(conf, str) else conf
 
 
-class Place(NamedTuple):
-    """Namespaces to return to."""
-
-    descriptors: tuple[int, ...]
-
-    @classmethod
-    def here(cls) -> Place:
-        kinds = ("net", "mnt")
-        return cls(tuple(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in kinds))
-
-    def go(self) -> None:
-        for descriptor in self.descriptors:
-            setns(descriptor, 0)
+def _annotated(link: str) -> dict[str, Any]:
+    asked = f"- name: {link}\n  new_name: net1\n  address: 192.168.2.2\n  prefix: 24\n"
+    return {"runtimeConfig": {ANNOTATIONS: {KEY: asked}}}
 
 
-def prepare_links(host: Host, count: int) -> None:
-    host.install()
-    host.pod("pod")
-    host.veth("nic0")
-    lines = batch(f"link add ifb{number} type ifb" for number in range(count))
-    subprocess.run(["ip", "-b", "-"], input=lines.encode(), check=True)
+def _bare(place: Place) -> Contender:
+    host = place.go()
+    link, pod = host.veth("nic3"), host.pod("pod3").name
+    moves = {
+        "ADD": f"link set {link} netns {pod} name eth0",
+        "DEL": f"-n {pod} link set eth0 netns /proc/{os.getpid()}/ns/net name {link}",
+    }
+
+    def command(verb: str) -> Command:
+        place.go()
+        return ip(moves[verb])
+
+    return Contender(IP, lambda verb: process(partial(command, verb)))
+
+
+# --- several pods ----------------------------------------------------------------------------
+
+PODS = 8
+
+
+def pods_at_once(host: Host) -> list[Table]:
+    """All started at one time, until the last has ended."""
+    here = Place.here(host)
+    with with_agent() as there:
+        contenders = [
+            _crowd(there, OURS, {"devices": [{"name": "nic0"}]})._replace(
+                what=BY_AGENT, name="agent-8-pods", limit=0.6
+            ),
+            _crowd(here, OURS, {"devices": [{"name": "nic0"}]})._replace(name="8-pods"),
+            _crowd(here, GO, {"device": "nic0"}, PODS),
+        ]
+        return [_table(f"{PODS} pods at once, all done", contenders)]
+
+
+def _crowd(place: Place, plugin: str, conf: dict[str, Any], first: int = 0) -> Contender:
+    host = place.go()
+    numbers = range(first, first + PODS)
+    for number in numbers:
+        host.veth(f"nic{number}")
+        host.pod(f"pod{number}")
+
+    def commands(verb: str) -> list[Command]:
+        place.go()
+        return [
+            cni(host, plugin, verb, f"pod{number}", f"c{number}", _renamed(conf, f"nic{number}"))
+            for number in numbers
+        ]
+
+    return Contender(plugin, lambda verb: together(partial(commands, verb)))
 
 
 # --- nothing asked for -----------------------------------------------------------------------
@@ -222,25 +155,33 @@ def prepare_links(host: Host, count: int) -> None:
 
 def pass_through(host: Host) -> list[Table]:
     """What every pod pays that asks for nothing."""
-    pod = host.pod("pod")
     previous = {"prevResult": {"cniVersion": "1.0.0", "interfaces": [], "ips": []}}
-    version = Command(
-        [str(host.bin_dir / GO)], {"CNI_COMMAND": "VERSION"}, json.dumps({"cniVersion": "1.0.0"})
-    )
-    nothing = f"{OURS} ADD, nothing asked for"
-    commands = {
-        nothing: cni(host, OURS, "ADD", pod, "c0", previous),
-        "loopback ADD": cni(host, "loopback", "ADD", pod, "c1", {}),
-        "host-device VERSION": version,
-        "python3 -IS, empty": Command([sys.executable, "-ISc", ""], {}),
-    }
-    samples = take_turns({what: _always(command) for what, command in commands.items()})
+    here = Place.here(host)
+    with ExitStack() as stack:
+        there = stack.enter_context(with_agent())
+        for place in (here, there):
+            place.go().pod("pod")
+        nothing, by_agent = (f"{who} ADD, nothing asked for" for who in (OURS, BY_AGENT))
+        floor = f"{GO} VERSION"
+        commands = {
+            by_agent: _at(there, partial(cni, there.host, OURS, "ADD", "pod", "c0", previous)),
+            nothing: _at(here, partial(cni, host, OURS, "ADD", "pod", "c0", previous)),
+            floor: _at(here, partial(version, host, GO)),
+            "loopback ADD": _at(here, partial(cni, host, "loopback", "ADD", "pod", "c1", {})),
+            "python3 -IS, empty": _at(here, partial(Command, [sys.executable, "-ISc", ""], {})),
+        }
+        samples = take_turns({what: process(command) for what, command in commands.items()})
+    names = {nothing: "nothing", by_agent: "agent-nothing"}
     rows = [
-        Row(what, times, samples["loopback ADD"], name="nothing" if what == nothing else "")
+        Row(what, times, samples[floor], names.get(what, ""), 3 if what in names else None)
         for what, times in samples.items()
     ]
-    return [Table("A pod that asks for nothing", "x loopback ADD", rows)]
+    return [Table("A pod that asks for nothing", f"x {floor}", rows)]
 
 
-def _always(command: Command) -> Callable[[], Sample]:
-    return process(lambda: command)
+def _at(place: Place, command: Callable[[], Command]) -> Callable[[], Command]:
+    def there() -> Command:
+        place.go()
+        return command()
+
+    return there

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cni_netdev.core.kernel import SystemKernel
-from tests.bench.cni import ip
+from tests.bench.commands import ip
 from tests.bench.table import Row, Table
 from tests.bench.turns import Sample, process, take_turns
 from tests.host import PEERS

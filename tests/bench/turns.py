@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from statistics import median
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 ROUNDS = 40
 
@@ -31,25 +32,43 @@ Samples = list[Sample]
 Contenders = dict[str, Callable[[], Sample]]
 
 
-def timed(command: Command) -> Sample:
-    """A process that must succeed."""
+def timed(commands: list[Command]) -> Sample:
+    """Processes that start at one time and must succeed; until the last has ended."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(_files(each)) for each in commands]
+        start = time.perf_counter()
+        pids = [_start(*each) for each in zip(commands, files, strict=True)]
+        ends = [os.wait4(pid, 0) for pid in pids]
+        taken = time.perf_counter() - start
+        for (_, status, _), (_, said) in zip(ends, files, strict=True):
+            said.seek(0)
+            assert status == 0, said.read()
+    return Sample(taken * 1000, sum(used.ru_utime + used.ru_stime for _, _, used in ends) * 1000)
+
+
+@contextmanager
+def _files(command: Command) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """What it is given, and what it says."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
         given.write(command.stdin.encode())
         given.seek(0)
-        streams = ((given.fileno(), 0), (said.fileno(), 1), (said.fileno(), 2))
-        actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in streams]
-        program = command.arguments[0]
-        start = time.perf_counter()
-        pid = os.posix_spawnp(program, command.arguments, command.environ, file_actions=actions)
-        _, status, used = os.wait4(pid, 0)
-        taken = time.perf_counter() - start
-        said.seek(0)
-        assert status == 0, said.read()
-    return Sample(taken * 1000, (used.ru_utime + used.ru_stime) * 1000)
+        yield given, said
+
+
+def _start(command: Command, files: tuple[IO[bytes], IO[bytes]]) -> int:
+    given, said = (each.fileno() for each in files)
+    streams = ((given, 0), (said, 1), (said, 2))
+    actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in streams]
+    program = command.arguments[0]
+    return os.posix_spawnp(program, command.arguments, command.environ, file_actions=actions)
 
 
 def process(command: Callable[[], Command]) -> Callable[[], Sample]:
-    return lambda: timed(command())
+    return lambda: timed([command()])
+
+
+def together(commands: Callable[[], list[Command]]) -> Callable[[], Sample]:
+    return lambda: timed(commands())
 
 
 def take_turns(contenders: Contenders, rounds: int = ROUNDS) -> dict[str, Samples]:

@@ -138,6 +138,14 @@ def test_a_link_handed_from_pod_to_pod(cni: Host) -> None:
     assert differences(before, capture("nic1")) == []
 
 
+@pytest.fixture
+def stoppable(host: Host) -> Host:
+    """Whose plugin can be held at an event; it is always a process of its own."""
+    host.install()
+    faulty.install(host.bin_dir)
+    return host
+
+
 @contextmanager
 def held(
     host: Host, verb: str, container: str, pod: Pod, before: str
@@ -168,42 +176,39 @@ def host_device(host: Host, verb: str, pod: Pod) -> Any:
     ).ok()
 
 
-def test_host_device_takes_the_link_that_we_are_about_to_move(cni: Host) -> None:
-    cni.configured("nic1")
-    pods = [cni.pod("pod0"), cni.pod("pod1")]
-    faulty.install(cni.bin_dir)
-    with held(cni, "ADD", "c0", pods[0], "pin") as ours:
-        host_device(cni, "ADD", pods[1])
+def test_host_device_takes_the_link_that_we_are_about_to_move(stoppable: Host) -> None:
+    stoppable.configured("nic1")
+    pods = [stoppable.pod("pod0"), stoppable.pod("pod1")]
+    with held(stoppable, "ADD", "c0", pods[0], "pin") as ours:
+        host_device(stoppable, "ADD", pods[1])
     code, document = finish(ours)
     assert (code, document["code"]) == (1, 101)
     assert (pods[0].names(), pods[1].names()) == (["lo"], ["lo", "eth0"])
-    assert finish(start(cni, "DEL", "c0", pods[0], "nic1"))[0] == 0
+    assert finish(start(stoppable, "DEL", "c0", pods[0], "nic1"))[0] == 0
     assert pods[1].names() == ["lo", "eth0"]
-    host_device(cni, "DEL", pods[1])
-    assert "nic1" in cni.names()
-    assert cni.left_over() == []
+    host_device(stoppable, "DEL", pods[1])
+    assert "nic1" in stoppable.names()
+    assert stoppable.left_over() == []
 
 
-def test_host_device_takes_the_link_that_just_came_home(cni: Host) -> None:
-    cni.configured("nic1")
-    pods = [cni.pod("pod0"), cni.pod("pod1")]
-    faulty.install(cni.bin_dir)
-    with held(cni, "DEL", "c0", pods[0], "netlink add address") as ours:
-        host_device(cni, "ADD", pods[1])
+def test_host_device_takes_the_link_that_just_came_home(stoppable: Host) -> None:
+    stoppable.configured("nic1")
+    pods = [stoppable.pod("pod0"), stoppable.pod("pod1")]
+    with held(stoppable, "DEL", "c0", pods[0], "netlink add address") as ours:
+        host_device(stoppable, "ADD", pods[1])
     assert finish(ours) == (0, None)
     assert (pods[0].names(), pods[1].names()) == (["lo"], ["lo", "eth0"])
-    assert cni.left_over() == []
-    assert json.loads(cni.netdevctl("recover", "--json").stdout) == []
+    assert stoppable.left_over() == []
+    assert json.loads(stoppable.netdevctl("recover", "--json").stdout) == []
     assert pods[1].names() == ["lo", "eth0"]
 
 
-def test_another_pod_waits_while_a_link_is_being_lent(cni: Host) -> None:
+def test_another_pod_waits_while_a_link_is_being_lent(stoppable: Host) -> None:
     """And is told who has it, once that is so."""
-    cni.configured("nic1")
-    pods = [cni.pod("pod0"), cni.pod("pod1")]
-    faulty.install(cni.bin_dir)
-    with held(cni, "ADD", "c0", pods[0], "netlink move") as ours:
-        second = start(cni, "ADD", "c1", pods[1], "nic1")
+    stoppable.configured("nic1")
+    pods = [stoppable.pod("pod0"), stoppable.pod("pod1")]
+    with held(stoppable, "ADD", "c0", pods[0], "netlink move") as ours:
+        second = start(stoppable, "ADD", "c1", pods[1], "nic1")
         own_lock = STATE_DIR / "locks" / "attachment-cni-c1-eth0.lock"
         until(own_lock.exists, second.poll)
     assert finish(ours)[0] == 0

@@ -33,8 +33,10 @@ def test_two_minutes(tmp_path: Path) -> None:
     assert chronicle.kinds("killed").keys() >= {
         "cni-netdev",
         "network-device-injector",
+        "netdevctl agent",
         "containerd",
     }
+    assert all(chronicle.kinds("answered").values())
 
 
 def test_a_difference_is_told_with_seed_round_and_history(

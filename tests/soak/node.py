@@ -1,6 +1,8 @@
 """The soak's node: its links, both front ends, three runtimes, and who of them can be killed.
 
-    cni-netdev              called by cnitool, by hand, and (in chained rounds) by containerd
+    cni-netdev              called by cnitool and (in chained rounds) by containerd, where it asks
+                            netdevctl agent, and by hand, where it asks containerd's injector
+    netdevctl agent         killed now and then; what it was asked the plugin then does itself
     containerd              with a network-device-injector that is killed now and then
     nri-runtime             Go's runtime side, killed now and then, with an injector that never is:
                             what it needs of memory and descriptors is to be seen over all the time
@@ -15,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.agent import CniAgent
 from tests.containerd import Containerd
 from tests.host import PTP, Host
 from tests.injector import NriPlugin
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 
     from tests.soak.victims import Victim
 
-_INJECTOR = "network-device-injector"
+_INJECTOR, _AGENT = "network-device-injector", "netdevctl agent"
+_INJECTORS_SOCKET = "/run/soak/injector.sock"
 _CNI_LOG = "/run/soak/cni.log"
 _CNI = {"type": "cni-netdev", "policy": links.POLICY, "logFile": _CNI_LOG}
 _CAPABLE = {
@@ -36,7 +40,7 @@ _CAPABLE = {
 }
 # containerd takes the first by name.  BY_HAND is written nowhere: the plugin is called with it.
 _CONTAINERDS, CNITOOLS, BY_HAND = "pods", "tool", "hand"
-CONF = {"cniVersion": "1.1.0", "name": BY_HAND, **_CNI}
+CONF = {"cniVersion": "1.1.0", "name": BY_HAND, **_CNI, "agentSocket": _INJECTORS_SOCKET}
 
 
 class Sample(NamedTuple):
@@ -88,6 +92,11 @@ class Node:
         runtimes = {self.containerd.pid, self.containerd.client_pid, self.go.pid}
         return {*pids, *runtimes, self.veteran.pid}
 
+    @property
+    def plugin_deaths(self) -> int:
+        """How often containerd's injector was killed by now."""
+        return self._residents[_INJECTOR].deaths
+
     def chain(self, *, chained: bool) -> None:
         """Whether containerd's own network has the CNI plugin behind ptp."""
         self.host.conflist(PTP, *([_CAPABLE] if chained else []), name=_CONTAINERDS)
@@ -109,6 +118,10 @@ class Node:
         for path in self.logs().values():
             if path.exists():
                 os.truncate(path, 0)
+
+    def answered(self) -> dict[str, int]:
+        """How many of the CNI plugin's calls each made since then."""
+        return {name: len(each.program.lines("answered")) for name, each in self._residents.items()}
 
     def sample(self) -> Sample:
         """Of the plugin that is never killed."""
@@ -137,14 +150,17 @@ def stand(directory: Path) -> Iterator[Node]:
         host.conflist(_CAPABLE, name=CNITOOLS)
         configuration = {"policy": links.POLICY}
         containerd = stack.enter_context(Containerd(host, required_plugins=[_INJECTOR]))
-        injector = NriPlugin(host, containerd.nri_socket, configuration=configuration)
+        answering = {**configuration, "agentSocket": _INJECTORS_SOCKET}
+        injector = NriPlugin(host, containerd.nri_socket, configuration=answering)
         # Those that are killed and started again: a line here, and a weight in plan.VICTIMS.
         residents = {
             _INJECTOR: Resident(stack.enter_context(injector), "synchronized"),
+            _AGENT: Resident(stack.enter_context(CniAgent(host)), "started"),
         }
         apart = Host(directory / "go")  # for its files
         go = GoSide(apart.directory, _INJECTOR)
-        veteran = NriPlugin(apart, go.socket, configuration=configuration)
+        silent = {**configuration, "agentSocket": ""}
+        veteran = NriPlugin(apart, go.socket, configuration=silent)
         stack.callback(go.close)
         stack.enter_context(veteran)
         go.start()

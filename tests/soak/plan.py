@@ -31,6 +31,7 @@ _LONGEST_ABSENCE = 0.6  # seconds that a killed resident stays away
 VICTIMS = {
     "cni-netdev": 5,
     "network-device-injector": 4,
+    "netdevctl agent": 4,
     "containerd": 3,
     "nri-runtime": 1,
     "netdevctl": 1,

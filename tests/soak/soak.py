@@ -88,6 +88,8 @@ class Soak:
                 guest.leave()
         for guest in self._guests.values():
             guest.came_home("by GC, recover or a plugin's own look")
+        for agent, number in self._node.answered().items():
+            self.chronicle.count("answered", agent, number)
         self.samples.append(self._node.sample())
         self.chronicle.count("rounds")
         self._tell(self._line(drawn))

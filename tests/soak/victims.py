@@ -96,8 +96,10 @@ class Resident:
         self.program = program
         self._says = says
         self._said = 0
+        self.deaths = 0
 
     def kill(self) -> bool:
+        self.deaths += 1
         self.program.kill()
         self.count()
         return True

@@ -38,7 +38,7 @@ def test_every_row_is_of_a_part() -> None:
 
 def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["add-3"]) == 2
-    assert "unknown row or part add-3; known are one, many" in capsys.readouterr().out
+    assert "unknown row or part add-3; known are one, pods" in capsys.readouterr().out
 
 
 def test_contenders_take_turns_and_the_first_is_not_counted() -> None:

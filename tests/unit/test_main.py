@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +94,19 @@ def test_an_internal_error_is_one_document_too(monkeypatch: pytest.MonkeyPatch, 
     assert (code, document["code"]) == (1, 999)
     assert "ZeroDivisionError" in document["msg"]
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_part_that_cannot_be_loaded_for_want_of_descriptors_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def without(state_dir: str) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), state_dir)
+
+    monkeypatch.setattr(module, "_engine", without)
+    code, document = call(ENV, json.dumps({**CONF, "devices": [{"name": "x"}]}))
+    assert (code, document["code"]) == (1, 5)
+    assert "Too many open files" in document["msg"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_answer_that_nobody_takes_is_an_error(capfd: Any) -> None:

@@ -72,6 +72,15 @@ def test_what_is_remembered_is_put_back_and_that_is_said_once(
     assert resident.unreadable() == ()
 
 
+def test_what_was_only_written_is_remembered_too(state: Path) -> None:
+    journal = FileJournal(str(state), resident=True)
+    journal.write(record("c1"))
+    removed(state)
+    with pytest.raises(StateError, match="removed or replaced: 1 records"):
+        journal.records()
+    assert journal.records() == (record("c1"),)
+
+
 def test_what_another_put_there_meanwhile_stays(resident: FileJournal, state: Path) -> None:
     removed(state)
     newer = record("c1")._replace(boot_id="newer")
