@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cni_netdev.core.kernel import SystemNetns
+    from cni_netdev.core.changes import SystemNetns
     from tests.bench.turns import Contenders
     from tests.host import Host, Pod
 

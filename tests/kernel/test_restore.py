@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_netdev.core.changes import SystemNetns
 from cni_netdev.core.errors import DeviceHeld, KernelRefused, PolicyRefused
-from cni_netdev.core.kernel import SystemNetns
 from tests import bpf_programs
 from tests.host import run
 from tests.lending import OWNER, Node, inside
@@ -459,7 +459,8 @@ import sys
 sys.path[:0] = {sys.path!r}
 from cni_netdev.core.engine import Injector
 from cni_netdev.core.journal import FileJournal
-from cni_netdev.core.kernel import SystemKernel, SystemNetns
+from cni_netdev.core.changes import SystemNetns
+    from cni_netdev.core.kernel import SystemKernel
 print("ready", flush=True)
 sys.stdin.readline()
 engine = Injector(SystemKernel(), FileJournal())
@@ -616,7 +617,7 @@ def test_programs_that_the_pod_planted_are_gone(node: Node, tmp_path: Path, plan
 
 def attach_xdp(pod: Pod, ifindex: int) -> None:
     from cni_netdev.core import rtnl
-    from cni_netdev.core.kernel import RTM_NEWLINK
+    from cni_netdev.core.changes import RTM_NEWLINK
     from cni_netdev.core.netlink import NLM_F_ACK, Connection
 
     fd = bpf_programs.load("xdp")

@@ -28,6 +28,8 @@ TESTED_BY = {
     "libc": "netns, pins",
     "attach": "engine, kernel/test_intruders",
     "kernel": "contract/test_netns",
+    "looks": "contract/test_netns",
+    "changes": "contract/test_netns, kernel/test_restore",
     "netlink": "contract/test_netns, e2e/test_killed",
     "settle": "engine, kernel/test_restore",
     "steps": "plan",
@@ -140,7 +142,20 @@ def test_the_engines_logic_is_free_of_input_and_output() -> None:
         "model",
     )
     paths = [PACKAGE / "core" / f"{name}.py" for name in pure]
-    own = ("netlink", "kernel", "rtnl", "journal", "locks", "pins", "netns", "sysfs", "bpf", "libc")
+    own = (
+        "netlink",
+        "kernel",
+        "looks",
+        "changes",
+        "rtnl",
+        "journal",
+        "locks",
+        "pins",
+        "netns",
+        "sysfs",
+        "bpf",
+        "libc",
+    )
     system = ("os", "socket", "subprocess", "ctypes", *(f"cni_netdev.core.{each}" for each in own))
     assert offenders(paths, system) == []
 
