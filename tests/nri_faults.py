@@ -103,7 +103,11 @@ class NriTrial:
         program.write_text(_PROGRAM.format(python=sys.executable, paths=install._library_paths()))
         program.chmod(0o755)
         env = {_PLAN: str(self._plan), _TRACE: str(self._trace)}
-        self.plugin = NriPlugin(host, runtime.socket, program=program, env=env)
+        # Its agent works on a thread of its own, whose calls are none of these.
+        silent = {"agentSocket": ""}
+        self.plugin = NriPlugin(
+            host, runtime.socket, program=program, env=env, configuration=silent
+        )
         self._synchronized = self._pods = self._plans = 0
 
     def start(self) -> None:
