@@ -1,7 +1,8 @@
 """Every call that the CNI plugin makes of the kernel and of files goes wrong, on real links.
 
-`python -m tests.faults` (`make faults`) takes an hour, prints a table and writes it into
-docs/reliability.md; `python -m tests.faults GC` only tries that verb, with every errno.
+`python -m tests.faults` (`make faults`) takes half an hour, prints a table and writes it into
+docs/reliability.md; `python -m tests.faults GC` only tries that verb.  With ALL=1 each call fails
+with every errno, which takes hours.
 Each verb runs as the executable runs it, ``main(environ, stdin, stdout)``, in a child of its own
 with the seams (tests/seams.py) in place.  Then a recovery without faults, and the oracle looks;
 then the pod ends, and it looks again.
@@ -292,17 +293,14 @@ class Row(NamedTuple):
         return f"| {' | '.join(map(str, cells))} |"
 
 
-_THOROUGHLY = ("ADD", "DEL", "CHECK")
 _WORDS = """\
 ## Faults
 
-Written by `make faults`.  Each call of ADD, DEL and CHECK to the kernel and to files fails with
-EBUSY, ENODEV, EEXIST, EPERM, ENOMEM, ENOSPC, EINTR and ENOBUFS, and is the last before SIGKILL;
-what changes something also when it was done already.  The others come to the same calls: each of
-theirs fails with one of these (`ALL=1` for every one), and is the last before SIGKILL, but for the
-NRI plugin's, whose death is tried at every step in tests/e2e/test_nri_killed.py.  Of calls for
-files that are made more than a dozen times from one place the first, the middle one and the last
-are taken.
+Written by `make faults`.  Each call of each verb to the kernel and to files fails with one of
+EBUSY, ENODEV, EEXIST, EPERM, ENOMEM, ENOSPC, EINTR and ENOBUFS in turn ({which}),
+and is the last before SIGKILL, but for the NRI plugin's, whose death is tried at every step in
+tests/e2e/test_nri_killed.py.  Of calls for files that are made more than a dozen times from one
+place the first, the middle one and the last are taken.
 
 Two links with all that an administrator may have set on them are lent to a pod, which tampers with
 one.  After a recovery each must be in the pod that its record names, or at home exactly as it was,
@@ -339,26 +337,21 @@ def try_verb(name: str, cases: Callable[[Sequence[Event]], Iterable[Case]]) -> R
 
 
 def everything(names: Sequence[str]) -> None:
-    """Of these verbs; with none named of all, and of the NRI plugin's, into the document.
-
-    GC and recover, and the NRI plugin, come to the same calls as ADD and DEL: theirs fail with one
-    errno each, unless ALL is set in the environment.
-    """
+    """Of these verbs; with none named of all, and of the NRI plugin's, into the document."""
     from tests import nri_faults
 
-    rest = every_case if os.environ.get("ALL") else every_call
-    of_cni = (
-        try_verb(name, every_case if name in names or name in _THOROUGHLY else rest)
-        for name in names or VERBS
-    )
+    thorough = bool(os.environ.get("ALL"))
+    cases = every_case if thorough else every_call
+    of_cni = (try_verb(name, cases) for name in names or VERBS)
     rows = []
     print(_HEAD)
-    for row in chain(of_cni, () if names else nri_faults.everything(rest)):
+    for row in chain(of_cni, () if names else nri_faults.everything(cases)):
         print(row.line(), f"{row.seconds:.0f} s", flush=True)
         rows.append(row)
     if not names:
         told = "\n".join([_HEAD, *(row.line() for row in rows)])
-        write_section("faults", f"{_WORDS}\n{told}")
+        which = "here with each of them" if thorough else "with ALL=1 with each of them"
+        write_section("faults", f"{_WORDS.format(which=which)}\n{told}")
     if any(row.results["wrong"] for row in rows):
         sys.exit(1)
 
