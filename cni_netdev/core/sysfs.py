@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
@@ -76,13 +77,20 @@ class SysView(NamedTuple):
         Raises KernelRefused when links kept being renamed, so that none may be called absent.
         """
         for _ in range(_TRIES):
-            found = [self.identity(each) for each in self._list("class/net")]
-            for each in found:
-                if each is not None and each[0] == inode:
-                    return each[1]
-            if None not in found:
+            found = {each: self.identity(each) for each in self._list("class/net")}
+            for seen in found.values():
+                if seen is not None and seen[0] == inode:
+                    return seen[1]
+            if all(seen or self._is_no_link(each) for each, seen in found.items()):
                 return None
         raise KernelRefused("look at links that are renamed all the time", errno.EAGAIN)
+
+    def _is_no_link(self, name: str) -> bool:
+        """Whether it is a file among the links, as bonding_masters is."""
+        path = f"class/net/{name}"
+        with _absence(path):
+            return stat.S_ISREG(os.stat(path, dir_fd=self.root, follow_symlinks=False).st_mode)
+        return False
 
     def bus(self, name: str) -> str | None:
         """The nearest PCI address above the link, else its device's own name; None if virtual."""

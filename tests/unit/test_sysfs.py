@@ -35,6 +35,7 @@ def view(tmp_path: Path) -> Iterator[SysView]:
     netdev(tmp_path, "enp3s0f1", NIC)
     netdev(tmp_path, "ens5", f"{VIRTIO}/virtio1")
     netdev(tmp_path, "veth0", "devices/virtual")
+    (tmp_path / "class/net/bonding_masters").write_text("bond0\n")
     for name in ("enp3s0f0", "enp3s0f1"):
         link(tmp_path, f"{NIC}/net/{name}/device", NIC)
     link(tmp_path, f"{VIRTIO}/virtio1/net/ens5/device", f"{VIRTIO}/virtio1")

@@ -34,6 +34,9 @@ def vfs() -> Iterator[Path]:
     place = Path(card("igb").path)
     configure([f"link set {card('igb').name} up"])
     (place / "sriov_numvfs").write_text("2")
+    # Making them takes the carrier away, and without a speed it takes no rate.
+    carrier = Path("/sys/class/net", card("igb").name, "carrier")
+    until(lambda: carrier.read_text() == "1\n", lambda: carrier)
     yield place
     (place / "sriov_numvfs").write_text("0")
 
