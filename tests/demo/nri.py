@@ -71,4 +71,4 @@ def demo(host: Host) -> bool:
 def _line(fields: dict[str, object]) -> str:
     kept = {key: value for key, value in fields.items() if key not in ("time", "level", "socket")}
     text = ", ".join(f"{key} {value}" for key, value in kept.items() if key != "msg")
-    return f"{fields['level']}: {fields['msg']}: {text}"
+    return ": ".join(str(each) for each in (fields["level"], fields["msg"], text) if each)
