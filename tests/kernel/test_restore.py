@@ -459,8 +459,7 @@ import sys
 sys.path[:0] = {sys.path!r}
 from cni_netdev.core.engine import Injector
 from cni_netdev.core.journal import FileJournal
-from cni_netdev.core.changes import SystemNetns
-    from cni_netdev.core.kernel import SystemKernel
+from cni_netdev.core.kernel import SystemKernel
 print("ready", flush=True)
 sys.stdin.readline()
 engine = Injector(SystemKernel(), FileJournal())
