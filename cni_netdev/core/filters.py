@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 
-from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Filter
+from cni_netdev.core.qdisc import traffic
 from cni_netdev.core.rtnl import Attributes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 def dump(ifindex: int, parent: int) -> Any:
     """RTM_GETTFILTER of one side."""
-    return _fill(ifindex, parent, 0, 0, [])
+    return traffic(ifindex, parent, 0, [])
 
 
 def filters_from(replies: Iterable[Any], ifindex: int, parent: int) -> list[Filter]:
@@ -81,15 +81,4 @@ def change(ifindex: int, value: Filter, fd: int) -> Any:
         for kind, each in sorted(told.items())
     )
     attributes = [("TCA_KIND", "bpf"), ("TCA_OPTIONS", options)]
-    return _fill(ifindex, value.parent, value.handle, value.info, attributes)
-
-
-def _fill(
-    ifindex: int, parent: int, handle: int, info: int, attributes: list[tuple[str, Any]]
-) -> Any:
-    message = messages().traffic()
-    fields = (("index", ifindex), ("parent", parent), ("handle", handle), ("info", info))
-    for name, value in fields:
-        message[name] = value
-    message["attrs"] = attributes
-    return message
+    return traffic(ifindex, value.parent, value.handle, attributes, value.info)

@@ -203,9 +203,9 @@ class Looks:
         return self._sysfs.driver_of_bus(address)
 
     def user_space(self, address: str) -> Link | None:
-        driver = self._sysfs.driver_of_bus(address)
         from cni_netdev.core import userspace
 
+        driver = self._sysfs.driver_of_bus(address)
         if driver is None or not userspace.is_driver(driver):
             return None
         inode = self._sysfs.network_function(address)

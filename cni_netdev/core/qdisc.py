@@ -20,7 +20,7 @@ ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1  # TC_H_ROOT, TC_H_INGRESS
 
 def query(ifindex: int, parent: int) -> Any:
     """RTM_GETQDISC of the one at this place of the link."""
-    return _fill(ifindex, parent, 0, [])
+    return traffic(ifindex, parent, 0, [])
 
 
 def qdisc_from(message: Any) -> Qdisc | None:
@@ -37,12 +37,16 @@ def qdisc(ifindex: int, value: Qdisc) -> Any:
     attributes: list[tuple[str, Any]] = [("TCA_KIND", value.kind)]
     if value.options:
         attributes.append(("TCA_OPTIONS", bytes.fromhex(value.options)))
-    return _fill(ifindex, value.parent, value.handle, attributes)
+    return traffic(ifindex, value.parent, value.handle, attributes)
 
 
-def _fill(ifindex: int, parent: int, handle: int, attributes: list[tuple[str, Any]]) -> Any:
+def traffic(
+    ifindex: int, parent: int, handle: int, attributes: list[tuple[str, Any]], info: int = 0
+) -> Any:
+    """A message of traffic control (struct tcmsg).  info: of filters, see model.Filter."""
     message = messages().traffic()
-    for name, value in (("index", ifindex), ("parent", parent), ("handle", handle)):
+    fields = (("index", ifindex), ("parent", parent), ("handle", handle), ("info", info))
+    for name, value in fields:
         message[name] = value
     message["attrs"] = attributes
     return message

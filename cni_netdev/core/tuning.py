@@ -103,7 +103,7 @@ def _section(given: Object, section: str) -> list[tuple[str, str]]:
         if key in found:
             inner.fault(f".{name}", f"is {key} already")
         switch = section in FLAGS or name in _SWITCHES
-        value = inner.take(name, _on_or_off if switch else _number)
+        value = inner.take(name, values.as_on_or_off if switch else _number)
         if value is not None:
             found[key] = value
     return sorted(found.items())  # so that equal wishes are equal
@@ -111,15 +111,6 @@ def _section(given: Object, section: str) -> list[tuple[str, str]]:
 
 def _is_name(name: str) -> bool:
     return 0 < len(name) <= _NAME_BYTES and name.isascii() and name.isprintable()
-
-
-def _on_or_off(value: object) -> str:
-    if isinstance(value, str) and value.lower() in ("on", "off"):
-        return value.lower()
-    try:
-        return "on" if values.as_boolean(value) else "off"
-    except ValueError:
-        raise ValueError(f"{values.shown(value)} is neither on nor off") from None
 
 
 def _number(value: object) -> str:

@@ -78,6 +78,16 @@ def as_boolean(value: object) -> bool:
     raise ValueError(f"{shown(value)} is neither true nor false")
 
 
+def as_on_or_off(value: object) -> str:
+    """``on`` or ``off``, as ethtool(8) and ip(8) have it; YAML makes booleans of them."""
+    if isinstance(value, str) and value.lower() in ("on", "off"):
+        return value.lower()
+    try:
+        return "on" if as_boolean(value) else "off"
+    except ValueError:
+        raise ValueError(f"{shown(value)} is neither on nor off") from None
+
+
 def as_ebpf(value: object) -> str:
     if value != "detach":
         raise ValueError(f"{shown(value)} must be detach")

@@ -43,8 +43,8 @@ def parse(given: Object) -> Pairs:
     given.refuse_unknown(KEYS)
     number = _decimal(values.U32[1])
     convert: dict[str, Callable[[object], str]] = {
-        "spoofchk": _on_or_off,
-        "trust": _on_or_off,
+        "spoofchk": values.as_on_or_off,
+        "trust": values.as_on_or_off,
         "mac": values.as_mac,
         "vlan": _decimal(_MOST_VLAN),
         "qos": _decimal(_MOST_QOS),
@@ -62,15 +62,6 @@ def parse(given: Object) -> Pairs:
     if most and least > most:
         given.fault(".min_tx_rate", f"{least} is above max_tx_rate {most}")
     return tuple(asked.items())
-
-
-def _on_or_off(value: object) -> str:
-    if isinstance(value, str) and value.lower() in ("on", "off"):
-        return value.lower()
-    try:
-        return "on" if values.as_boolean(value) else "off"
-    except ValueError:
-        raise ValueError(f"{values.shown(value)} is neither on nor off") from None
 
 
 def _decimal(most: int) -> Callable[[object], str]:
