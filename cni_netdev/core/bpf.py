@@ -11,7 +11,10 @@ import struct
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
-from cni_netdev.core.lean import NamedTuple
+from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple, contextmanager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _OBJ_PIN, _PROG_ATTACH, _PROG_DETACH = 6, 8, 9
@@ -49,62 +52,36 @@ def detach_tcx(ifindex: int, attach: str, program: int) -> None:
         if each.link:
             _detach_link(each.link)
             return
-        fd = program_fd(program)
-        try:
-            _bpf(
-                f"detach TCX program {program}",
-                _PROG_DETACH,
-                "=IIII",
-                ifindex,
-                fd,
-                _ATTACH[attach],
-                0,
-            )
-        finally:
-            os.close(fd)
+        with opened(program) as fd:
+            values = (ifindex, fd, _ATTACH[attach], 0)
+            _bpf(f"detach TCX program {program}", _PROG_DETACH, "=IIII", *values)
 
 
 def detach_xdp_link(ifindex: int) -> None:
     """Force off every bpf_link that holds an XDP program on this link.  Raises KernelRefused."""
-    link = 0
-    while link := _next_link(link):
-        fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
-        try:
-            if _xdp(fd).ifindex == ifindex:
-                _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
-        finally:
-            os.close(fd)
+    for link, fd, _ in _xdp_links(ifindex):
+        _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
 
 
-def program_fd(program: int) -> int:
-    """A descriptor of a loaded program; the caller closes it.  Raises KernelRefused."""
-    return _fd_by_id("program", _PROG_GET_FD_BY_ID, program)
+@contextmanager
+def opened(program: int) -> Iterator[int]:
+    """A descriptor of a loaded program.  Raises KernelRefused."""
+    with _by_id("program", _PROG_GET_FD_BY_ID, program) as fd:
+        yield fd
 
 
 def attach_tcx(ifindex: int, attach: str, program: int, before: int) -> None:
     """Put a loaded program before another one, or last if that is 0.  Raises KernelRefused."""
-    fd = program_fd(program)
     flags = _BEFORE | _BY_ID if before else 0
-    values = (ifindex, fd, _ATTACH[attach], flags, 0, before, 0)
-    try:
+    with opened(program) as fd:
+        values = (ifindex, fd, _ATTACH[attach], flags, 0, before, 0)
         _bpf(f"attach TCX program {program}", _PROG_ATTACH, "=IIIIIIQ", *values)
-    finally:
-        os.close(fd)
 
 
 def on_links(ifindex: int) -> tuple[int, ...]:
     """The programs of this link that hang on a bpf_link, which only its owner can make again."""
     found = [each.program for attach in _ATTACH for each in _query(ifindex, attach) if each.link]
-    link = 0
-    while link := _next_link(link):
-        fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
-        try:
-            seen = _xdp(fd)
-        finally:
-            os.close(fd)
-        if seen.ifindex == ifindex:
-            found.append(seen.program)
-    return tuple(found)
+    return (*found, *(program for _, _, program in _xdp_links(ifindex)))
 
 
 def pin(fd: int, path: str) -> None:
@@ -133,6 +110,16 @@ def _query(ifindex: int, attach: str) -> list[_Attached]:
     return list(map(_Attached, *ids))
 
 
+def _xdp_links(ifindex: int) -> Iterator[tuple[int, int, int]]:
+    """(bpf_link, a descriptor of it meanwhile, program) of each that holds XDP on this link."""
+    link = 0
+    while link := _next_link(link):
+        with _by_id("bpf_link", _LINK_GET_FD_BY_ID, link) as fd:
+            seen = _xdp(fd)
+            if seen.ifindex == ifindex:
+                yield link, fd, seen.program
+
+
 def _next_link(link: int) -> int:
     try:
         answer, _ = _bpf("list bpf_links", _LINK_GET_NEXT_ID, "=III", link, 0, 0)
@@ -153,15 +140,17 @@ def _xdp(fd: int) -> _XdpLink:
 
 
 def _detach_link(link: int) -> None:
-    fd = _fd_by_id("bpf_link", _LINK_GET_FD_BY_ID, link)
-    try:
+    with _by_id("bpf_link", _LINK_GET_FD_BY_ID, link) as fd:
         _bpf(f"detach bpf_link {link}", _LINK_DETACH, "=I", fd)
+
+
+@contextmanager
+def _by_id(what: str, command: int, number: int) -> Iterator[int]:
+    fd = _bpf(f"open BPF {what} {number}", command, "=III", number, 0, 0)[1]
+    try:
+        yield fd
     finally:
         os.close(fd)
-
-
-def _fd_by_id(what: str, command: int, number: int) -> int:
-    return _bpf(f"open BPF {what} {number}", command, "=III", number, 0, 0)[1]
 
 
 def _bpf(what: str, command: int, layout: str, *values: int) -> tuple[bytes, int]:

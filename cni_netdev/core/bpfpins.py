@@ -25,11 +25,8 @@ def hold(inode: int, program: int) -> None:
     try:
         with suppress(FileExistsError):
             os.mkdir(DIRECTORY, 0o700)
-        fd = bpf.program_fd(program)
-        try:
+        with bpf.opened(program) as fd:
             bpf.pin(fd, path)
-        finally:
-            os.close(fd)
     except KernelRefused as error:
         if error.errno != errno.EEXIST:  # else by an earlier try
             raise error.with_details("this needs a BPF file system at /sys/fs/bpf") from error

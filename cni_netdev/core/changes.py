@@ -68,9 +68,6 @@ class SystemNetns(Looks):
         if arrived.settings != after:
             target.change(arrived.identity.ifindex, arrived.settings, after)
 
-    def wlans(self, phy: int) -> tuple[str, ...] | None:
-        return self._sysfs.wlans(phy)
-
     def make_wlan(self, phy: Phy) -> Link | None:
         with self._nl80211() as nl80211:
             return self.link(ifindex=nl80211.make(phy.number, phy.type))
@@ -223,16 +220,11 @@ class SystemNetns(Looks):
                 bpf.detach_xdp_link(ifindex)
 
     def attach_xdp(self, ifindex: int, mode: str, program: int) -> None:
-        import os
-
         from cni_netdev.core import bpf
 
-        fd = bpf.program_fd(program)
-        try:
+        with bpf.opened(program) as fd:
             message = rtnl.xdp(ifindex, mode, fd)
             self._send(f"attach {mode} XDP program {program}", message, RTM_NEWLINK)
-        finally:
-            os.close(fd)
 
     def detach_tcx(self, ifindex: int, attach: str, program: int) -> None:
         from cni_netdev.core import bpf
@@ -247,22 +239,11 @@ class SystemNetns(Looks):
             bpf.attach_tcx(ifindex, attach, program, before)
 
     def add_filter(self, ifindex: int, value: Filter) -> None:
-        import os
-
         from cni_netdev.core import bpf, filters
 
-        fd = bpf.program_fd(value.program)
-        try:
+        with bpf.opened(value.program) as fd:
             message = filters.change(ifindex, value, fd)
             self._send(f"add filter {value.name or value.program}", message, RTM_NEWTFILTER, _NEW)
-        finally:
-            os.close(fd)
-
-    def on_links(self, ifindex: int) -> tuple[int, ...]:
-        from cni_netdev.core import bpf
-
-        with self._inside():
-            return bpf.on_links(ifindex)
 
     def hold_program(self, inode: int, program: int) -> None:
         from cni_netdev.core import bpfpins

@@ -152,6 +152,9 @@ class Looks:
         with self._nl80211() as nl80211:
             return Phy(number, called, nl80211.type_of(ifindex), mates)
 
+    def wlans(self, phy: int) -> tuple[str, ...] | None:
+        return self._sysfs.wlans(phy)
+
     @contextmanager
     def _nl80211(self) -> Iterator[Nl80211]:
         from cni_netdev.core.nl80211 import Nl80211
@@ -370,6 +373,12 @@ class Looks:
 
         with self._inside():
             return bpf.tcx(ifindex)
+
+    def on_links(self, ifindex: int) -> tuple[int, ...]:
+        from cni_netdev.core import bpf
+
+        with self._inside():
+            return bpf.on_links(ifindex)
 
     def filters(self, ifindex: int) -> tuple[Filter, ...]:
         from cni_netdev.core import filters

@@ -48,7 +48,10 @@ def test_an_xdp_link_of_another_device_is_left_alone(host: Host, ifindex: int) -
 
 
 def test_a_program_that_is_gone(ifindex: int) -> None:
-    with pytest.raises(KernelRefused, match="open BPF program 4000000000"):
-        bpf.program_fd(4_000_000_000)
+    with (
+        pytest.raises(KernelRefused, match="open BPF program 4000000000"),
+        bpf.opened(4_000_000_000),
+    ):
+        pass
     with pytest.raises(KernelRefused, match="query TCX ingress"):
         bpf.tcx(ifindex + 1000)

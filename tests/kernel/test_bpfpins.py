@@ -104,10 +104,9 @@ def test_without_a_place_to_hold_them_they_stay_on(node: Node) -> None:
 def test_a_tcx_program_is_put_before_another(node: Node) -> None:
     _, first, second, last = put_on(node)
     ifindex = node.link("nic1").identity.ifindex
-    fd = bpf.program_fd(first)
-    bpf.detach_tcx(ifindex, "ingress", first)
-    bpf.attach_tcx(ifindex, "ingress", first, second)
-    os.close(fd)
+    with bpf.opened(first):
+        bpf.detach_tcx(ifindex, "ingress", first)
+        bpf.attach_tcx(ifindex, "ingress", first, second)
     assert bpf.tcx(ifindex) == (("ingress", first), ("ingress", second), ("egress", last))
 
 
@@ -121,7 +120,8 @@ def test_holding_twice_and_letting_go_of_nothing() -> None:
     bpfpins.hold(77, number)
     os.close(fd)
     bpfpins.let_go(7)
-    os.close(bpf.program_fd(number))
+    with bpf.opened(number):
+        pass
     bpfpins.let_go(77)
-    with pytest.raises(KernelRefused, match="open BPF program"):
-        bpf.program_fd(number)
+    with pytest.raises(KernelRefused, match="open BPF program"), bpf.opened(number):
+        pass
