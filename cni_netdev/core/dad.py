@@ -10,14 +10,16 @@ import time
 
 from cni_netdev.core import rtnl
 from cni_netdev.core.lean import TYPE_CHECKING
-from cni_netdev.core.netlink import NLM_F_DUMP
+from cni_netdev.core.netlink import (
+    NLM_F_DUMP,
+    RTM_GETADDR,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni_netdev.core.netlink import Connection
 
-_RTM_GETADDR = 22
 _RTMGRP_IPV6_IFADDR = 0x100  # linux/rtnetlink.h
 _AT_A_TIME = 0.2  # seconds between two looks at the caller's own limit
 _MOST_BYTES = 8192
@@ -46,7 +48,7 @@ def settled(
     limit = time.monotonic() + seconds
     while True:
         query, what = rtnl.address_dump(ifindex), f"list addresses of ifindex {ifindex}"
-        replies = connection.request(what, query, _RTM_GETADDR, NLM_F_DUMP)
+        replies = connection.request(what, query, RTM_GETADDR, NLM_F_DUMP)
         found = [rtnl.dad_state(each) for each in replies if each["index"] == ifindex]
         failed = [address for address, state in found if state == "failed"]
         waiting = [address for address, state in found if state == "tentative"]

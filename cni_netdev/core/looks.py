@@ -12,7 +12,19 @@ from cni_netdev.core import netns, qdisc, rtnl
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, contextmanager
 from cni_netdev.core.model import AF_INET, AF_INET6, Phy
-from cni_netdev.core.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_ECHO, Connection
+from cni_netdev.core.netlink import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_ECHO,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETQDISC,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+    RTM_GETTFILTER,
+    Connection,
+)
 from cni_netdev.core.sysfs import SysView
 
 if TYPE_CHECKING:
@@ -36,10 +48,6 @@ if TYPE_CHECKING:
     from cni_netdev.core.nldev import Nldev
     from cni_netdev.core.ports import Netns
     from cni_netdev.core.tuning import Tunable
-
-# linux/rtnetlink.h
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH = 18, 22, 26, 30
-RTM_GETRULE, RTM_GETQDISC, RTM_GETTFILTER = 34, 38, 46
 
 # What a look-up of an address says when no link has it, or no route leads to it.
 _NOT_LOCAL = (

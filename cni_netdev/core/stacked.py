@@ -22,7 +22,16 @@ from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
 from cni_netdev.core.model import STACKED
-from cni_netdev.core.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL
+from cni_netdev.core.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_GETNSID,
+    RTM_NEWLINK,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from cni_netdev.core.model import Link
     from cni_netdev.core.netlink import Connection
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_GETNSID = 16, 17, 18, 90
 _NO_IFINDEX = 0x7FFFFFFF  # the last one; never given out by itself
 _UNKNOWN_ID = 0xFFFFFFFF  # NETNSA_NSID_NOT_ASSIGNED
 _MACVLAN_MODE, _PASSTHRU = 1, 8  # linux/if_link.h
@@ -51,7 +59,7 @@ def overheard(connection: Connection, link: Link) -> bool:
         return False
     what, flags = f"ask what is on link {link.name}", NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
     try:
-        connection.request(what, _another(link), _RTM_NEWLINK, flags)
+        connection.request(what, _another(link), RTM_NEWLINK, flags)
     except KernelRefused as error:
         match error.errno:
             case errno.EEXIST | errno.EOPNOTSUPP:
@@ -62,7 +70,7 @@ def overheard(connection: Connection, link: Link) -> bool:
                 return not link.master
         raise
     # Somebody renamed the link in that moment, and so it was made: nothing was there.
-    connection.request(what, rtnl.link_only(_NO_IFINDEX), _RTM_DELLINK, NLM_F_ACK)
+    connection.request(what, rtnl.link_only(_NO_IFINDEX), RTM_DELLINK, NLM_F_ACK)
     return False
 
 
@@ -81,7 +89,7 @@ def _another(link: Link) -> Any:
 def further(connection: Connection, home: int) -> tuple[int, ...]:
     """The ids of the namespaces that this one knows, but that of the one open at ``home``."""
     what, query = "list the ids of namespaces", _id_message()
-    replies = connection.request(what, query, _RTM_GETNSID, NLM_F_DUMP)
+    replies = connection.request(what, query, RTM_GETNSID, NLM_F_DUMP)
     known = [rtnl.Attributes(reply)["NETNSA_NSID"] for reply in replies]
     return tuple(each for each in known if each != _id_of(connection, home)) if known else ()
 
@@ -108,7 +116,7 @@ def _found(
     query = rtnl.link_dump()
     if within is not None:
         query["attrs"].append(("IFLA_IF_NETNSID", within))
-    replies = connection.request("list links", query, _RTM_GETLINK, NLM_F_DUMP)
+    replies = connection.request("list links", query, RTM_GETLINK, NLM_F_DUMP)
     stacked = [reply for reply in replies if _is_on(reply, ifindex)]
     # The kernel gives the link's namespace an id, if it has none, to tell of it here.
     wanted = None if home is None or not stacked else _id_of(connection, home)
@@ -131,9 +139,9 @@ def _delete_together(connection: Connection, ifindexes: list[int]) -> None:
         try:
             for each in ifindexes:
                 message = rtnl.link_only(each, ("IFLA_GROUP", group))
-                _do(connection, "mark links", message, _RTM_NEWLINK)
+                _do(connection, "mark links", message, RTM_NEWLINK)
             message = rtnl.link_only(0, ("IFLA_GROUP", group))
-            _do(connection, "delete links", message, _RTM_DELLINK)
+            _do(connection, "delete links", message, RTM_DELLINK)
         except KernelRefused as error:
             if error.errno != errno.EOPNOTSUPP:  # something that cannot be deleted was added
                 raise
@@ -146,7 +154,7 @@ def _delete_singly(connection: Connection, ifindexes: list[int], within: int | N
     for each in ifindexes[:_MOST_SINGLY]:
         place = () if within is None else (("IFLA_IF_NETNSID", within),)
         message = rtnl.link_only(each, *place)
-        _do(connection, f"delete link with ifindex {each}", message, _RTM_DELLINK)
+        _do(connection, f"delete link with ifindex {each}", message, RTM_DELLINK)
     if len(ifindexes) > _MOST_SINGLY:
         raise KernelRefused(f"delete {len(ifindexes)} links at once", errno.EAGAIN)
 
@@ -162,7 +170,7 @@ def _do(connection: Connection, what: str, message: Any, kind: int) -> None:
 
 def _id_of(connection: Connection, home: int) -> int:
     query = _id_message(("NETNSA_FD", home))
-    replies = connection.request("ask for a namespace's id", query, _RTM_GETNSID, 0)
+    replies = connection.request("ask for a namespace's id", query, RTM_GETNSID, 0)
     number: int = rtnl.Attributes(replies[0])["NETNSA_NSID"]
     return number
 

@@ -8,7 +8,11 @@ from cni_netdev.core import vf, vfinfo
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import VirtualFunction
-from cni_netdev.core.netlink import NLM_F_ACK
+from cni_netdev.core.netlink import (
+    NLM_F_ACK,
+    RTM_GETLINK,
+    RTM_SETLINK,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,8 +20,6 @@ if TYPE_CHECKING:
     from cni_netdev.core.netlink import Connection
     from cni_netdev.core.sysfs import SysView
     from cni_netdev.core.vf import Pairs
-
-_RTM_GETLINK, _RTM_SETLINK = 18, 19
 
 
 def look(rtnl: Connection, sysfs: SysView, address: str) -> VirtualFunction | None:
@@ -44,7 +46,7 @@ def change(
     for group in vf.changes(before, after):
         pairs = ", ".join(f"{key} {value}" for key, value in group)
         message = vfinfo.change(told["index"], number, group)
-        rtnl.request(f"{what} to {pairs}", message, _RTM_SETLINK, NLM_F_ACK)
+        rtnl.request(f"{what} to {pairs}", message, RTM_SETLINK, NLM_F_ACK)
     told = _told(rtnl, sysfs, pf)
     unmet = vf.differing(after, vfinfo.settings_from(told, number) if told else ())
     if unmet:
@@ -59,7 +61,7 @@ def _told(rtnl: Connection, sysfs: SysView, pf: str) -> Any:
         return None
     try:
         what = f"look at the VFs of {names[0]}"
-        return rtnl.request(what, vfinfo.query(names[0]), _RTM_GETLINK, 0)[0]
+        return rtnl.request(what, vfinfo.query(names[0]), RTM_GETLINK, 0)[0]
     except KernelRefused as error:
         if error.errno == errno.ENODEV:
             return None

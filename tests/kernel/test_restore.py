@@ -616,8 +616,7 @@ def test_programs_that_the_pod_planted_are_gone(node: Node, tmp_path: Path, plan
 
 def attach_xdp(pod: Pod, ifindex: int) -> None:
     from cni_netdev.core import rtnl
-    from cni_netdev.core.changes import RTM_NEWLINK
-    from cni_netdev.core.netlink import NLM_F_ACK, Connection
+    from cni_netdev.core.netlink import NLM_F_ACK, RTM_NEWLINK, Connection
 
     fd = bpf_programs.load("xdp")
     with inside(pod):
