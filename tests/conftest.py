@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,11 +34,18 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def cni(host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host with our plugin and the real ones installed, and an agent if there is to be one."""
     host.install()
-    if getattr(request, "param", "") != AGENT:
+    with agent_if_asked(host, request):
         yield host
+
+
+@contextmanager
+def agent_if_asked(host: Host, request: pytest.FixtureRequest) -> Iterator[None]:
+    """One is there if the test's parameter says so, and was asked when the test is over."""
+    if getattr(request, "param", "") != AGENT:
+        yield
         return
     with CniAgent(host) as agent:
-        yield host
+        yield
         assert agent.answered() > 0, "nobody asked the agent"
 
 

@@ -81,9 +81,9 @@ def _lender(place: Place, plugin: str, conf: dict[str, Any], number: int = 0) ->
     own = _renamed(conf, link)
 
     def command(verb: str) -> Command:
-        return cni(place.go(), plugin, verb, pod, f"c{number}", own)
+        return cni(host, plugin, verb, pod, f"c{number}", own)
 
-    return Contender(plugin, lambda verb: process(partial(command, verb)))
+    return Contender(plugin, lambda verb: process(place.starting(partial(command, verb))))
 
 
 def _renamed(conf: Any, link: str) -> Any:
@@ -107,11 +107,7 @@ def _bare(place: Place) -> Contender:
         "DEL": f"-n {pod} link set eth0 netns /proc/{os.getpid()}/ns/net name {link}",
     }
 
-    def command(verb: str) -> Command:
-        place.go()
-        return ip(moves[verb])
-
-    return Contender(IP, lambda verb: process(partial(command, verb)))
+    return Contender(IP, lambda verb: process(place.starting(partial(ip, moves[verb]))))
 
 
 # --- several pods ----------------------------------------------------------------------------
@@ -141,13 +137,12 @@ def _crowd(place: Place, plugin: str, conf: dict[str, Any], first: int = 0) -> C
         host.pod(f"pod{number}")
 
     def commands(verb: str) -> list[Command]:
-        place.go()
         return [
             cni(host, plugin, verb, f"pod{number}", f"c{number}", _renamed(conf, f"nic{number}"))
             for number in numbers
         ]
 
-    return Contender(plugin, lambda verb: together(partial(commands, verb)))
+    return Contender(plugin, lambda verb: together(place.starting(partial(commands, verb))))
 
 
 # --- nothing asked for -----------------------------------------------------------------------
@@ -164,11 +159,11 @@ def pass_through(host: Host) -> list[Table]:
         nothing, by_agent = (f"{who} ADD, nothing asked for" for who in (OURS, BY_AGENT))
         floor = f"{GO} VERSION"
         commands = {
-            by_agent: _at(there, partial(cni, there.host, OURS, "ADD", "pod", "c0", previous)),
-            nothing: _at(here, partial(cni, host, OURS, "ADD", "pod", "c0", previous)),
-            floor: _at(here, partial(version, host, GO)),
-            "loopback ADD": _at(here, partial(cni, host, "loopback", "ADD", "pod", "c1", {})),
-            "python3 -IS, empty": _at(here, partial(Command, [sys.executable, "-ISc", ""], {})),
+            by_agent: there.starting(partial(cni, there.host, OURS, "ADD", "pod", "c0", previous)),
+            nothing: here.starting(partial(cni, host, OURS, "ADD", "pod", "c0", previous)),
+            floor: here.starting(partial(version, host, GO)),
+            "loopback ADD": here.starting(partial(cni, host, "loopback", "ADD", "pod", "c1", {})),
+            "python3 -IS, empty": here.starting(partial(Command, [sys.executable, "-ISc", ""], {})),
         }
         samples = take_turns({what: process(command) for what, command in commands.items()})
     names = {nothing: "nothing", by_agent: "agent-nothing"}
@@ -177,11 +172,3 @@ def pass_through(host: Host) -> list[Table]:
         for what, times in samples.items()
     ]
     return [Table("A pod that asks for nothing", f"x {floor}", rows)]
-
-
-def _at(place: Place, command: Callable[[], Command]) -> Callable[[], Command]:
-    def there() -> Command:
-        place.go()
-        return command()
-
-    return there

@@ -6,14 +6,16 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cni_netdev.core.libc import setns
 from tests.agent import CniAgent
 from tests.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -33,6 +35,15 @@ class Place(NamedTuple):
         for descriptor in self.descriptors:
             setns(descriptor, 0)
         return self.host
+
+    def starting(self, make: Callable[[], T]) -> Callable[[], T]:
+        """The same, but what it makes is then started here."""
+
+        def there() -> T:
+            self.go()
+            return make()
+
+        return there
 
 
 @contextmanager

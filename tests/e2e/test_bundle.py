@@ -19,7 +19,7 @@ from tests.agent import CniAgent
 from tests.agent_node import ONE, unharmed
 from tests.agent_node import prepare as with_links
 from tests.bundles import BIN_DIR, UNPACKED, Node, build
-from tests.conftest import AGENT
+from tests.conftest import agent_if_asked
 
 # The same tests, by the fixtures below.
 from tests.e2e.test_chain import (
@@ -101,12 +101,8 @@ def host(host: Host, placed: Node) -> Host:
 @pytest.fixture
 def cni(host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """Instead of that of tests/conftest.py: the plugin is in its place already."""
-    if getattr(request, "param", "") != AGENT:
+    with agent_if_asked(host, request):
         yield host
-        return
-    with CniAgent(host) as agent:
-        yield host
-        assert agent.answered() > 0, "nobody asked the agent"
 
 
 @pytest.fixture
