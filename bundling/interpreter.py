@@ -28,29 +28,9 @@ _LEFT_OUT = {
     *("*.so", "*.a", "*.txt", "LICENSE*", "sitecustomize.py"),
 }
 _EXTENSIONS_LEFT_OUT = (
-    *(
-        "_bz2",
-        "_codecs_",
-        "_crypt",
-        "_ctypes_test",
-        "_curses",
-        "_dbm",
-        "_gdbm",
-        "_lzma",
-        "_sqlite3",
-    ),
-    *(
-        "_test",
-        "_tkinter",
-        "_uuid",
-        "_xx",
-        "audioop",
-        "nis",
-        "ossaudiodev",
-        "readline",
-        "spwd",
-        "xx",
-    ),
+    *("_bz2", "_codecs_", "_crypt", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_lzma"),
+    *("_sqlite3", "_test", "_tkinter", "_uuid", "_xx", "audioop", "nis", "ossaudiodev"),
+    *("readline", "spwd", "xx"),
 )
 _LINE = re.compile(r"^\s*(\S+)(?: => (\S.*?))?(?: \(0x[0-9a-f]+\))$")
 _ROOM = 255  # bytes for the loader's path, in place of NO_LOADER's
