@@ -111,8 +111,8 @@ def first(events: list[Event], what: str, where: str) -> Event:
 
 # A move: tests/e2e/test_nri_runtime.
 LATE = (
-    ("look for link", "kernel"),
-    ("add address", "kernel"),
+    ("look for link", "looks"),
+    ("add address", "changes"),
     ("flock", "locks"),
     ("rename", "recordfiles"),
     ("mount", "pins"),
@@ -137,6 +137,6 @@ def test_a_pod_whose_device_takes_too_long_does_not_start(node: NriTrial) -> Non
 
 def test_a_pod_whose_device_takes_too_long_to_come_home_ends_all_the_same(node: NriTrial) -> None:
     assert node.stop(None).wrong == []
-    event = first(node.events(), "move link", "kernel")
+    event = first(node.events(), "move link", "changes")
     assert node.stop(Case(event, Fault(0, seconds=_TOO_LONG))).wrong == []
     assert node.plugin.lines("the time limit ran out; it is finished in the background")
