@@ -299,7 +299,10 @@ class _Swift:
         self.length, self["attrs"] = min(whole, end - self.offset), []
         try:
             super().decode_nlas(offset)  # type: ignore[misc]
-            return self["attrs"][0].value
+            attribute = self["attrs"][0]
+            # What is in it asks what it is in (for the family of a gateway), by a weak reference.
+            vars(self).setdefault("held", []).append(attribute)
+            return attribute.value
         finally:
             self.length, self["attrs"] = whole, others
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,21 @@ def test_what_the_kernel_says_is_read_as_by_pyroute2(host: Host, kind: str) -> N
         ]
         names = [name for name, kind in made.fields if not kind.endswith("x")]
         assert [reply[name] for name in names] == [plain[name] for name in names]
+
+
+def test_what_is_read_late_of_a_reply_is_there(host: Host) -> None:
+    """The collector of garbage may come at any moment; a gateway would be lost."""
+    host.configured("nic1")
+    host.ip("-6 addr add fd77::1/64 dev nic1 nodad")
+    host.ip("-6 route add fd78::/64 nexthop via fd77::8 dev nic1 nexthop via fd77::9 dev nic1")
+    connection = Connection()
+    replies = connection.request("list", messages().route(), 26, NLM_F_DUMP)
+    connection.close()
+    (hops,) = [
+        each.value for reply in replies for each in reply["attrs"] if each.name == "RTA_MULTIPATH"
+    ]
+    gc.collect()
+    assert [dict(each["attrs"])["RTA_GATEWAY"] for each in hops] == ["fd77::8", "fd77::9"]
 
 
 def test_the_configuration_is_that_of_the_real_package() -> None:
