@@ -53,6 +53,7 @@ _rarer: dict[str, Any] = {}
 _loaded_vf: list[Any] = []
 _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its two flags
 _UNKNOWN = ("UNKNOWN", "hex")
+_AF_INET, _AF_INET6 = 2, 10
 _NUMBERS = {
     name: Struct(f"={code}")
     for name, code in (
@@ -295,6 +296,8 @@ class _Swift:
             return _text(self.data[start:end].strip(b"\0"))
         if kind == "l2addr":
             return self.data[start : start + 6].hex(":")
+        if kind == "cdata":
+            return self.data[start:end]
         whole, others = self.length, self["attrs"]
         self.length, self["attrs"] = min(whole, end - self.offset), []
         try:
@@ -382,7 +385,8 @@ def _namespace_id_message(nlmsg: Any) -> Any:
 
 def _link_message(ifinfmsg: Any, nla: Any) -> Any:
     """``ifinfmsg`` with the attributes of linux/if_link.h that pyroute2 0.9.7 lacks, from 62 on,
-    and with what is of one kind of link only (IFLA_INFO_DATA) left as the kernel's bytes.
+    and with what is of one kind of link only (IFLA_INFO_DATA) and the arrays of sysctls
+    (IFLA_INET_CONF, IFLA_INET6_CONF) left as the kernel's bytes.
     """
     newer = (
         ("IFLA_DEVLINK_PORT", "hex"),
@@ -403,5 +407,25 @@ def _link_message(ifinfmsg: Any, nla: Any) -> Any:
     body = {
         "nla_map": known + newer[len(known) - first_missing :],
         "ifinfo": type("ifinfo", (nla,), info),
+        "af_spec": _address_families(nla),
     }
     return type("linkmsg", (ifinfmsg,), body)
+
+
+def _address_families(nla: Any) -> Any:
+    """IFLA_AF_SPEC of a link that is no bridge's port: what IPv4 and IPv6 know of it."""
+    ipv4 = (("IFLA_INET_UNSPEC", "none"), ("IFLA_INET_CONF", "cdata"))
+    ipv6 = (
+        *(("IFLA_INET6_UNSPEC", "none"), ("IFLA_INET6_FLAGS", "uint32")),
+        *((f"IFLA_INET6_{name}", "cdata") for name in ("CONF", "STATS", "MCAST", "CACHEINFO")),
+        *(("IFLA_INET6_ICMP6STATS", "cdata"), ("IFLA_INET6_TOKEN", "ip6addr")),
+    )
+    families = ["none"] * (_AF_INET6 + 1)
+    families[_AF_INET], families[_AF_INET6] = "ipv4", "ipv6"
+    names = {_AF_INET: "AF_INET", _AF_INET6: "AF_INET6"}
+    body = {
+        "nla_map": tuple((names.get(at, f"AF_{at}"), kind) for at, kind in enumerate(families)),
+        "ipv4": type("ipv4", (nla,), {"prefix": "IFLA_", "nla_map": ipv4}),
+        "ipv6": type("ipv6", (nla,), {"prefix": "IFLA_", "nla_map": ipv6}),
+    }
+    return type("af_spec", (nla,), body)

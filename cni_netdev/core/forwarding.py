@@ -10,6 +10,7 @@ from __future__ import annotations
 from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Forwarding
+from cni_netdev.core.netlink import asked_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,7 @@ _KEPT = (
 _ALWAYS = ("01005e000001", "333300000001", "3333ff")
 
 
+@asked_again
 def dump(ifindex: int) -> Any:
     """RTM_GETNEIGH of one link's table."""
     return _message(ifindex)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from cni_netdev.core import devconf
     from cni_netdev.core.model import (
         Address,
         Filter,
@@ -78,6 +79,7 @@ class Looks:
         """own: it is the calling process's own namespace, so that nothing needs entering."""
         self._handle = handle
         self._own = own
+        self._sysctls: devconf.Memory | None = None
         with ExitStack() as on_error:
             on_error.callback(handle.close)
             with self._inside():
@@ -117,14 +119,18 @@ class Looks:
 
     def _link(self, *, name: str, ifindex: int) -> Link | None:
         what = f"look for link {name or f'with ifindex {ifindex}'}"
+        reply = self._told(what, name=name, ifindex=ifindex)
+        return rtnl.link_from(reply) if reply else None
+
+    def _told(self, what: str, *, name: str = "", ifindex: int = 0) -> Any:
+        """What netlink tells of a link; None when there is none."""
         query = rtnl.link_query(name=name, ifindex=ifindex)
         try:
-            replies = self._rtnl.request(what, query, RTM_GETLINK, 0)
+            return self._rtnl.request(what, query, RTM_GETLINK, 0)[0]
         except KernelRefused as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return rtnl.link_from(replies[0])
 
     def links(self) -> tuple[Link, ...]:
         replies = self._rtnl.request("list links", rtnl.link_dump(), RTM_GETLINK, NLM_F_DUMP)
@@ -335,10 +341,16 @@ class Looks:
         return kind == RTM_GETADDR or any(reply["type"] == rtnl.RTN_LOCAL for reply in replies)
 
     def sysctls(self, name: str) -> tuple[tuple[str, str], ...]:
-        from cni_netdev.core import sysctl
+        from cni_netdev.core import devconf
 
+        if self._sysctls is None:
+            self._sysctls = devconf.Memory(self._arrays)
         with self._inside():
-            return sysctl.read(name)
+            return self._sysctls.read(name)
+
+    def _arrays(self, name: str) -> dict[str, bytes]:
+        reply = self._told(f"look for the sysctls of link {name}", name=name)
+        return rtnl.devconf(reply) if reply else {}
 
     def ethtool(self, name: str) -> tuple[tuple[str, str], ...]:
         from cni_netdev.core import ethtool

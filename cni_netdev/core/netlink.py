@@ -13,10 +13,13 @@ import _socket as socket
 import struct
 
 from cni_netdev.core.errors import KernelRefused
-from cni_netdev.core.lean import TYPE_CHECKING, ExitStack
+from cni_netdev.core.lean import TYPE_CHECKING, ExitStack, NamedTuple
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, ParamSpec
+
+    P = ParamSpec("P")
 
 NETLINK_ROUTE, NETLINK_GENERIC, NETLINK_RDMA = 0, 16, 20  # linux/netlink.h
 NLM_F_REQUEST = 0x1
@@ -49,6 +52,25 @@ _HEADER = struct.Struct("=IHHII")
 # A link may come with 64 KiB of altnames; from 128 KiB on malloc maps memory anew for each reply.
 _LARGEST_REPLY = 120 << 10
 _DUMP_TRIES = 5
+_MOST_ENCODED = 256
+_SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
+
+
+class Query(NamedTuple):
+    """A question that is asked over and over: encoded once by each connection."""
+
+    make: Callable[..., Any]
+    given: tuple[Any, ...]
+    named: tuple[tuple[str, Any], ...]
+
+
+def asked_again(make: Callable[P, Any]) -> Callable[P, Query]:
+    """Of a function that fills a message, one that puts the filling off."""
+
+    def put_off(*given: P.args, **named: P.kwargs) -> Query:
+        return Query(make, given, tuple(named.items()))
+
+    return put_off
 
 
 class Connection:
@@ -66,6 +88,7 @@ class Connection:
         except OSError as error:
             raise KernelRefused("open a netlink socket", error.errno or 0) from error
         self._sequence = 0
+        self._encoded: dict[tuple[Query, int, int], tuple[bytes, Any]] = {}
 
     def close(self) -> None:
         self._socket.close()
@@ -73,8 +96,8 @@ class Connection:
     def request(self, what: str, message: Any, kind: int, flags: int) -> list[Any]:
         """Send one message and return the decoded replies (none for a bare acknowledgement).
 
-        what: for the error's text, as ``move link eth1``.  message: a pyroute2 message, filled.
-        kind: RTM_*.  flags: NLM_F_* besides REQUEST.
+        what: for the error's text, as ``move link eth1``.  message: a pyroute2 message, filled, or
+        a Query.  kind: RTM_*.  flags: NLM_F_* besides REQUEST.
         Raises KernelRefused with the kernel's errno and text.
         """
         for _ in range(_DUMP_TRIES):
@@ -85,16 +108,27 @@ class Connection:
 
     def _exchange(self, what: str, message: Any, kind: int, flags: int) -> tuple[list[Any], bool]:
         self._sequence += 1
-        message.reset()
-        message["header"]["type"] = kind
-        message["header"]["flags"] = flags | NLM_F_REQUEST
-        message["header"]["sequence_number"] = self._sequence
-        message.encode()
+        if isinstance(message, Query):
+            data, decoder = self._once(message, kind, flags)
+        else:
+            data, decoder = _encode(message, kind, flags), type(message)
+        _SEQUENCE.pack_into(data, _SEQUENCE_AT, self._sequence)
         try:
-            self._socket.send(message.data)
-            return self._replies(what, type(message), dump=flags & NLM_F_DUMP == NLM_F_DUMP)
+            self._socket.send(data)
+            return self._replies(what, decoder, dump=flags & NLM_F_DUMP == NLM_F_DUMP)
         except OSError as error:
             raise KernelRefused(what, error.errno or 0) from error
+
+    def _once(self, query: Query, kind: int, flags: int) -> tuple[bytearray, Any]:
+        """The message's bytes, and what decodes the replies."""
+        key = (query, kind, flags)
+        if key not in self._encoded:
+            if len(self._encoded) >= _MOST_ENCODED:
+                self._encoded.clear()
+            message = query.make(*query.given, **dict(query.named))
+            self._encoded[key] = bytes(_encode(message, kind, flags)), type(message)
+        data, decoder = self._encoded[key]
+        return bytearray(data), decoder
 
     def _replies(self, what: str, decoder: Any, *, dump: bool) -> tuple[list[Any], bool]:
         replies: list[Any] = []
@@ -115,6 +149,15 @@ class Connection:
                 replies.append(reply)
                 if not dump:
                     return replies, interrupted
+
+
+def _encode(message: Any, kind: int, flags: int) -> bytearray:
+    message.reset()
+    message["header"]["type"] = kind
+    message["header"]["flags"] = flags | NLM_F_REQUEST
+    message.encode()
+    data: bytearray = message.data
+    return data
 
 
 def _split(data: bytes) -> list[tuple[int, int, int, bytes]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from cni_netdev.core._pyroute2 import messages
 from cni_netdev.core.lean import TYPE_CHECKING
 from cni_netdev.core.model import Qdisc
+from cni_netdev.core.netlink import asked_again
 from cni_netdev.core.rtnl import Attributes
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1  # TC_H_ROOT, TC_H_INGRESS
 
 
+@asked_again
 def query(ifindex: int, parent: int) -> Any:
     """RTM_GETQDISC of the one at this place of the link."""
     return traffic(ifindex, parent, 0, [])

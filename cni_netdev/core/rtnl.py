@@ -21,6 +21,7 @@ from cni_netdev.core.model import (
     NextHop,
     Route,
 )
+from cni_netdev.core.netlink import asked_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
@@ -107,6 +108,7 @@ def _fill(message: Any, fields: dict[str, int], attributes: Iterable[tuple[str, 
 # --- links -----------------------------------------------------------------------------------
 
 
+@asked_again
 def link_query(*, name: str = "", ifindex: int = 0) -> Any:
     """RTM_GETLINK for one link; names cover altnames, since the kernel keeps both in one table."""
     attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _SKIP_STATS)]
@@ -159,9 +161,24 @@ def link_from(message: Any) -> Link:
 
 
 def _token(families: Any) -> str:
-    ipv6 = Attributes(families or _NO_ATTRIBUTES).get("AF_INET6")
-    token: str = Attributes(ipv6 or _NO_ATTRIBUTES).get("IFLA_INET6_TOKEN", _NO_TOKEN)
+    ipv6 = _family(families, "AF_INET6")
+    token: str = ipv6.get("IFLA_INET6_TOKEN", _NO_TOKEN)
     return "" if token == _NO_TOKEN else token
+
+
+def _family(families: Any, name: str) -> Attributes:
+    return Attributes(Attributes(families or _NO_ATTRIBUTES).get(name) or _NO_ATTRIBUTES)
+
+
+def devconf(message: Any) -> dict[str, bytes]:
+    """The values of a link's sysctls, which the kernel tells along with the link.
+
+    By group (``ipv4/conf``): an array in the kernel's order; absent for what the link lacks.
+    """
+    families = Attributes(message).get("IFLA_AF_SPEC")
+    ipv4 = _family(families, "AF_INET").get("IFLA_INET_CONF")
+    ipv6 = _family(families, "AF_INET6").get("IFLA_INET6_CONF")
+    return {group: bytes(of) for group, of in (("ipv4/conf", ipv4), ("ipv6/conf", ipv6)) if of}
 
 
 def _reason(nested: Any) -> int:
@@ -270,15 +287,18 @@ def xdp(ifindex: int, mode: str, fd: int) -> Any:
 # --- addresses -------------------------------------------------------------------------------
 
 
+@asked_again
 def address_dump(ifindex: int) -> Any:
     return _fill(messages().address(), {"index": ifindex})
 
 
+@asked_again
 def address_lookup(address: str) -> Any:
     """RTM_GETADDR for one IPv6 address, on whichever link it is."""
     return _fill(messages().address(), {"family": AF_INET6}, [("IFA_ADDRESS", address)])
 
 
+@asked_again
 def address_family_dump(family: int) -> Any:
     """Of every link; only to find out where an address is that is known to be somewhere."""
     return _fill(messages().address(), {"family": family})
@@ -351,10 +371,12 @@ def address(ifindex: int, value: Address) -> Any:
 # --- routes ----------------------------------------------------------------------------------
 
 
+@asked_again
 def route_dump(family: int, ifindex: int) -> Any:
     return _fill(messages().route(), {"family": family}, [("RTA_OIF", ifindex)])
 
 
+@asked_again
 def route_lookup(destination: str) -> Any:
     """RTM_GETROUTE for one IPv4 destination; the reply's type tells whether it is local."""
     fields = {"family": AF_INET, "dst_len": 32}
@@ -470,6 +492,7 @@ def _via(family: int, gateway: str | None) -> list[tuple[str, Any]]:
 # --- neighbours ------------------------------------------------------------------------------
 
 
+@asked_again
 def neighbour_dump(ifindex: int, *, proxies: bool) -> Any:
     return _fill(
         messages().neighbour(),

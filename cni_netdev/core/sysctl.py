@@ -11,10 +11,14 @@ import os
 
 from cni_netdev.core import libc
 from cni_netdev.core.errors import KernelRefused
+from cni_netdev.core.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Pairs = tuple[tuple[str, str], ...]
 
 _PROC = "/proc"
 _ROOT = f"{_PROC}/sys/net"
-_GROUPS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
+GROUPS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh")
 # The same value in coarser units beside its `_ms` twin.
 _TWINS = frozenset(("base_reachable_time", "retrans_time"))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -25,29 +29,30 @@ _LONGEST = 4096
 _proc: list[int] = []
 
 
-def read(name: str) -> tuple[tuple[str, str], ...]:
+def read(name: str) -> Pairs:
     """((``ipv4/conf/rp_filter``, value), ...) of a link; what nobody may read is left out.
 
     Raises KernelRefused when it cannot be told what there is: it would be lost.
     """
-    found = []
-    for group in _GROUPS:
-        try:
-            directory = os.open(f"{_ROOT}/{group}/{name}", _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # no IPv6, or no neighbours on this kind of link
-        except OSError as error:
-            raise KernelRefused(f"list {_ROOT}/{group}/{name}", error.errno or 0) from error
-        try:
-            for entry in sorted(os.listdir(directory)):
-                value = None if entry in _TWINS else _value(entry, directory)
-                if value is not None:
-                    found.append((f"{group}/{entry}", value))
-        except OSError as error:
-            raise KernelRefused(f"read {group} of {name}", error.errno or 0) from error
-        finally:
-            os.close(directory)
-    return tuple(found)
+    return tuple(pair for group in GROUPS for pair in read_group(group, name))
+
+
+def read_group(group: str, name: str, besides: frozenset[str] = frozenset()) -> Pairs:
+    """The same of one group, without the entries ``besides``."""
+    try:
+        directory = os.open(f"{_ROOT}/{group}/{name}", _DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()  # no IPv6, or no neighbours on this kind of link
+    except OSError as error:
+        raise KernelRefused(f"list {_ROOT}/{group}/{name}", error.errno or 0) from error
+    try:
+        entries = sorted({*os.listdir(directory)} - _TWINS - besides)
+        values = [(f"{group}/{each}", _value(each, directory)) for each in entries]
+    except OSError as error:
+        raise KernelRefused(f"read {group} of {name}", error.errno or 0) from error
+    finally:
+        os.close(directory)
+    return tuple((key, value) for key, value in values if value is not None)
 
 
 def _value(entry: str, directory: int) -> str | None:
