@@ -1,6 +1,6 @@
 # Everything runs from .venv and .build, which `make setup` makes from pinned versions.
 PY := .venv/bin/python
-PYTHON ?= python3
+PYTHON ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-vm test test-vm test-unit lint format bench fuzz audit faults soak dist test-dist clean
@@ -57,7 +57,7 @@ fuzz: ## Throw bytes at the NRI plugin's wire for SECONDS (120), by coverage
 	@PYTHONPATH=.build/fuzz/lib $(PY) -m tests.fuzz_wire $(SECONDS)
 
 audit: ## Ask PyPI whether a locked version has a known hole (needs the network)
-	@[ -x .build/audit/bin/pip-audit ] || { $(PYTHON) -m venv .build/audit && \
+	@[ -x .build/audit/bin/pip-audit ] || { $(PY) -m venv .build/audit && \
 		.build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/audit.lock; }
 	@.build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 

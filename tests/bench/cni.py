@@ -36,7 +36,7 @@ class Contender(NamedTuple):
 def _table(title: str, contenders: list[Contender], *, plotted: bool = False) -> Table:
     """Each verb of each contender against host-device's, in turns."""
     samples = take_turns(
-        {f"{each.what} {verb}": each.call(verb) for verb in VERBS for each in contenders}
+        *({f"{each.what} {verb}": each.call(verb) for each in contenders} for verb in VERBS)
     )
     rows = [
         Row(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tests.bench.commands import OURS, batch, cni, ip
 from tests.bench.places import Place, another
 from tests.bench.table import Row, Table
-from tests.bench.turns import ROUNDS, process, take_turns
+from tests.bench.turns import process, take_turns
 
 if TYPE_CHECKING:
     from tests.bench.turns import Command, Contenders
@@ -33,10 +33,11 @@ def many_devices(host: Host) -> list[Table]:
             {
                 "ADD": process(partial(cni, host, OURS, "ADD", pod, "c0", ours)),
                 "there": process(partial(ip, "-b -", there)),
+            },
+            {
                 "DEL": process(partial(cni, host, OURS, "DEL", pod, "c0", ours)),
                 "back": process(partial(ip, f"-n {bare} -b -", back)),
             },
-            ROUNDS,
         )
         rows += [
             Row(
@@ -64,12 +65,14 @@ def many_links(host: Host) -> list[Table]:
             conf = {"devices": [{"name": "nic0"}]}
             return cni(places[count].go(), OURS, verb, "pod", "c0", conf)
 
-        contenders: Contenders = {
-            f"{verb} with {count} links": process(partial(command, verb, count))
+        phases: list[Contenders] = [
+            {
+                f"{verb} with {count} links": process(partial(command, verb, count))
+                for count in (few, many)
+            }
             for verb in ("ADD", "DEL")
-            for count in (few, many)
-        }
-        samples = take_turns(contenders)
+        ]
+        samples = take_turns(*phases)
     rows = [
         Row(
             f"{verb} with {count} links",

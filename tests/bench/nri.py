@@ -36,7 +36,7 @@ def by_nri(host: Host) -> list[Table]:
     for number in range(4):
         host.veth(f"nic{number}")
     with ExitStack() as stack:
-        samples = take_turns(_contenders(host, inside, stack))
+        samples = take_turns(*_phases(host, inside, stack))
     rows = [
         Row(each, samples[each], samples[f"{_GO}: {verb}"])
         for verb in ("Run", "Stop")
@@ -57,7 +57,7 @@ def by_nri(host: Host) -> list[Table]:
     ]
 
 
-def _contenders(host: Host, inside: Pod, stack: ExitStack) -> Contenders:
+def _phases(host: Host, inside: Pod, stack: ExitStack) -> tuple[Contenders, ...]:
     asks = {KEY: "- {name: nic0, new_name: eth33, address: 192.168.2.2, prefix: 24}"}
     ours, theirs, nobody = (host.directory / name for name in ("ours", "theirs", "nobody"))
     runtimes = {}
@@ -79,18 +79,23 @@ def _contenders(host: Host, inside: Pod, stack: ExitStack) -> Contenders:
 
     there, back = _moves(inside, stack)
     home = f"/proc/{os.getpid()}/ns/net"
-    return {
+    runs: Contenders = {
         f"{_OURS}: Run": call(ours, "run", asks),
         f"{_GO}: Run": call(theirs, "run", {}),
         f"{_IP}: Run": process(partial(ip, f"link set nic2 netns {inside.name}")),
         f"{_ALONE}: Run": there,
+    }
+    stops: Contenders = {
         f"{_OURS}: Stop": call(ours, "stop", asks),
         f"{_GO}: Stop": call(theirs, "stop", {}),
         f"{_IP}: Stop": process(partial(ip, f"-n {inside.name} link set nic2 netns {home}")),
         f"{_ALONE}: Stop": back,
+    }
+    nothing: Contenders = {
         _NOTHING: call(ours, "run", {}),
         _NO_PLUGIN: call(nobody, "run", {}),
     }
+    return runs, stops, nothing
 
 
 def _moves(inside: Pod, stack: ExitStack) -> tuple[Callable[[], Sample], Callable[[], Sample]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -71,14 +72,20 @@ def together(commands: Callable[[], list[Command]]) -> Callable[[], Sample]:
     return lambda: timed(commands())
 
 
-def take_turns(contenders: Contenders, rounds: int = ROUNDS) -> dict[str, Samples]:
-    """Each once a round, after one round that is not counted."""
-    samples: dict[str, Samples] = {name: [] for name in contenders}
+def take_turns(*phases: Contenders, rounds: int = ROUNDS) -> dict[str, Samples]:
+    """Each once a round, phase after phase, after one round that is not counted.
+
+    Inside a phase in another order each round: a move waits for what the kernel has to clear up
+    after the one before, which would always fall to the same contender.
+    """
+    samples: dict[str, Samples] = {name: [] for phase in phases for name in phase}
+    shuffler = random.Random(ROUNDS)  # noqa: S311 - an order, the same for every run
     for number in range(rounds + 1):
-        for name, contender in contenders.items():
-            sample = contender()
-            if number:
-                samples[name].append(sample)
+        for phase in phases:
+            for name, contender in shuffler.sample([*phase.items()], len(phase)):
+                sample = contender()
+                if number:
+                    samples[name].append(sample)
     return samples
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.bench.__main__ import PARTS, ROWS, main
 from tests.bench.table import Row, Table
 from tests.bench.turns import Sample, take_turns
+
+if TYPE_CHECKING:
+    from tests.bench.turns import Contenders
 
 FAST, SLOW = ([Sample(float(ms), 1.0) for ms in times] for times in ((9, 10, 11), (11, 12, 13)))
 
@@ -48,6 +54,13 @@ def test_contenders_take_turns_and_the_first_is_not_counted() -> None:
         told.append(name)
         return Sample(float(len(told)))
 
-    samples = take_turns({"a": lambda: contender("a"), "b": lambda: contender("b")}, 2)
-    assert told == ["a", "b"] * 3
-    assert [each.ms for each in samples["b"]] == [4.0, 6.0]
+    def named(*names: str) -> Contenders:
+        return {each: partial(contender, each) for each in names}
+
+    samples = take_turns(named("a", "b", "c"), named("d"), rounds=20)
+    rounds = ["".join(told[at : at + 4]) for at in range(0, len(told), 4)]
+    assert len(rounds) == 21
+    assert {each[3] for each in rounds} == {"d"}, "phase after phase"
+    assert {"".join(sorted(each)) for each in rounds} == {"abcd"}
+    assert len(set(rounds)) > 3, "in another order"
+    assert [each.ms for each in samples["d"]] == [4.0 * number for number in range(2, 22)]
