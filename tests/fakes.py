@@ -406,9 +406,10 @@ class FakeNetns:
     def holds(self, identity: Identity) -> bool:
         return self.find(identity) is not None
 
-    def inode(self, name: str) -> int:
+    def numbers(self, name: str) -> tuple[int, int]:
         link = self.link(name=name)
-        return link.identity.inode if link and link.name == name else 0
+        there = link is not None and link.name == name
+        return (link.identity.inode, link.identity.ifindex) if link and there else (0, 0)
 
     def by_bus(self, address: str) -> tuple[str, ...]:
         return tuple(each.name for each in self.links() if each.identity.bus == address)

@@ -240,7 +240,7 @@ class Attacher:
     def _inode(self, request: DeviceRequest) -> int:
         """Of the link to lock; what it is otherwise is looked at when it is."""
         kind, value = request.selector
-        inode = self._kernel.host.inode(value) if kind == "name" else 0
+        inode = self._kernel.host.numbers(value)[0] if kind == "name" else 0
         return inode or self._resolved(request).identity.inode
 
     def _resolve_all(self, requests: tuple[DeviceRequest, ...]) -> tuple[Link, ...]:

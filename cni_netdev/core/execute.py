@@ -255,7 +255,10 @@ class Runner:
 
     def _arrived(self, lent: Lent) -> int:
         """Its ifindex in the pod: the kernel renumbers silently when the old one is taken there."""
-        link = self._pod.link(name=lent.expected.name)
+        inode, ifindex = self._pod.numbers(lent.expected.name)
+        if inode and inode == lent.home.link.identity.inode:
+            return ifindex
+        link = self._pod.link(name=lent.expected.name)  # Wi-Fi's may be made anew
         if link is None or not lent.home.link.identity.same_link(link.identity):
             raise CannotApply(
                 f"{lent.request.where}: {lent.home.link.name} did not arrive in the pod"

@@ -206,9 +206,8 @@ class Looks:
     def _by_bus(self, identity: Identity) -> tuple[str, ...]:
         return self._sysfs.by_bus(identity.bus) if identity.bus else ()
 
-    def inode(self, name: str) -> int:
-        seen = self._sysfs.identity(name)
-        return seen[0] if seen else 0
+    def numbers(self, name: str) -> tuple[int, int]:
+        return self._sysfs.identity(name) or (0, 0)
 
     def by_bus(self, address: str) -> tuple[str, ...]:
         return self._sysfs.by_bus(address)

@@ -64,8 +64,8 @@ class Netns(Protocol):
     def holds(self, identity: Identity) -> bool:
         """Whether the link is here now; asked without waiting for moves that are under way."""
 
-    def inode(self, name: str) -> int:
-        """The inode of the link with this very name, no altname; 0 when there is none.
+    def numbers(self, name: str) -> tuple[int, int]:
+        """(inode, ifindex) of the link with this very name, no altname; zeros when there is none.
 
         Asked like holds().
         """

@@ -364,11 +364,11 @@ def test_what_is_stacked_is_hunted_for(stage: Stage) -> None:
     assert stage.kernel.hunt(link) == ()
 
 
-def test_an_inode_is_asked_for_by_the_very_name(stage: Stage) -> None:
+def test_numbers_are_asked_for_by_the_very_name(stage: Stage) -> None:
     link = stage.add("nic1")
     stage.host.set_altname(link.identity.ifindex, "other", present=True)
-    assert stage.host.inode("nic1") == link.identity.inode
-    assert (stage.host.inode("other"), stage.host.inode("none")) == (0, 0)
+    assert stage.host.numbers("nic1") == (link.identity.inode, link.identity.ifindex)
+    assert stage.host.numbers("other") == stage.host.numbers("none") == (0, 0)
 
 
 def test_a_namespace_knows_where_links_went(stage: Stage) -> None:
