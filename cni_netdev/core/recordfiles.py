@@ -55,11 +55,7 @@ class RecordFiles:
         """Raises RecordUnreadable too."""
         path = self._path(name)
         try:
-            fd = _open(path)
-            try:
-                return codec.decode(_text(fd))
-            finally:
-                os.close(fd)
+            return self._decoded(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except RecordUnreadable as error:
