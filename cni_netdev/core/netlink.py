@@ -49,8 +49,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
-# A link may come with 64 KiB of altnames; from 128 KiB on malloc maps memory anew for each reply.
-_LARGEST_REPLY = 120 << 10
+_LARGEST_REPLY = 128 << 10  # a link may come with 64 KiB of altnames
 _DUMP_TRIES = 5
 _MOST_ENCODED = 256
 _SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
@@ -88,6 +87,9 @@ class Connection:
         except OSError as error:
             raise KernelRefused("open a netlink socket", error.errno or 0) from error
         self._sequence = 0
+        # One for all: what is kept of a reply would else lie in the midst of memory that was made
+        # for the largest, and a resident process grow by it.
+        self._buffer = memoryview(bytearray(_LARGEST_REPLY))
         self._encoded: dict[tuple[Query, int, int], tuple[bytes, Any]] = {}
 
     def close(self) -> None:
@@ -134,8 +136,8 @@ class Connection:
         replies: list[Any] = []
         interrupted = False
         while True:
-            data = self._socket.recv(_LARGEST_REPLY)
-            for kind, flags, sequence, part in _split(data):
+            length = self._socket.recv_into(self._buffer)
+            for kind, flags, sequence, part in _split(bytes(self._buffer[:length])):
                 if sequence != self._sequence:
                     continue  # the late rest of a request that failed half way
                 interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
