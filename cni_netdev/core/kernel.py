@@ -46,7 +46,7 @@ class SystemKernel:
     def boot_id(self) -> str:
         if not self._boot_id:
             path = "/proc/sys/kernel/random/boot_id"
-            with refusing(f"read {path}"), open(path, encoding="ascii") as file:
+            with refusing(f"read {path}"), open(path, encoding="utf-8") as file:
                 self._boot_id = file.read().strip()
         return self._boot_id
 

@@ -30,11 +30,16 @@ PARTS: dict[str, Callable[[Host], list[Table]]] = {
     "passthrough": cni.pass_through,
     "nri": nri.by_nri,
 }
-VERBS = ("add", "del")
+VERBS = tuple(map(str.lower, cni.VERBS))
 ROWS = {
     **{f"{verb}-{who}": "one" for verb in VERBS for who in ("agent", "one", "yaml")},
     **{f"{verb}-{who}": "pods" for verb in VERBS for who in ("agent-8-pods", "8-pods")},
-    **{f"{verb}-{count}": "many" for verb in VERBS for count in (1, 8, 32)},
+    **{
+        f"{verb}-{who}{count}": "many"
+        for verb in VERBS
+        for who in ("agent-", "")
+        for count in many.COUNTS
+    },
     **{f"{verb}-{count}-links": "links" for verb in VERBS for count in (10, 2000)},
     **dict.fromkeys(("agent-nothing", "nothing"), "passthrough"),
     **dict.fromkeys(("nri-run", "nri-stop"), "nri"),

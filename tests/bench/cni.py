@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests.bench.commands import BY_AGENT, GO, IP, OURS, cni, ip, version
 from tests.bench.places import Place, with_agent
 from tests.bench.table import Row, Table
-from tests.bench.turns import Command, process, take_turns, together
+from tests.bench.turns import ROUNDS, Command, process, take_turns, together
 from tests.injector import KEY
 
 if TYPE_CHECKING:
@@ -33,10 +33,13 @@ class Contender(NamedTuple):
     limit: float | None = None
 
 
-def _table(title: str, contenders: list[Contender], *, plotted: bool = False) -> Table:
+def _table(
+    title: str, contenders: list[Contender], *, plotted: bool = False, rounds: int = ROUNDS
+) -> Table:
     """Each verb of each contender against host-device's, in turns."""
     samples = take_turns(
-        *({f"{each.what} {verb}": each.call(verb) for each in contenders} for verb in VERBS)
+        *({f"{each.what} {verb}": each.call(verb) for each in contenders} for verb in VERBS),
+        rounds=rounds,
     )
     rows = [
         Row(
@@ -126,7 +129,7 @@ def pods_at_once(host: Host) -> list[Table]:
             _crowd(here, OURS, {"devices": [{"name": "nic0"}]})._replace(name="8-pods"),
             _crowd(here, GO, {"device": "nic0"}, PODS),
         ]
-        return [_table(f"{PODS} pods at once, all done", contenders)]
+        return [_table(f"{PODS} pods at once, all done", contenders, rounds=40)]
 
 
 def _crowd(place: Place, plugin: str, conf: dict[str, Any], first: int = 0) -> Contender:

@@ -7,8 +7,9 @@ import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.bench.commands import OURS, batch, cni, ip
-from tests.bench.places import Place, another
+from tests.bench.cni import VERBS
+from tests.bench.commands import BY_AGENT, IP, OURS, batch, cni, ip
+from tests.bench.places import Place, another, with_agent
 from tests.bench.table import Row, Table
 from tests.bench.turns import process, take_turns
 
@@ -17,39 +18,51 @@ if TYPE_CHECKING:
     from tests.host import Host
 
 
+COUNTS = (1, 8, 32)
+FEWER_ROUNDS = 40  # of what takes a second, and many moves
+
+
 def many_devices(host: Host) -> list[Table]:
     """1, 8 and 32 devices in one pod against as many bare moves in one `ip` process."""
-    pod, bare = host.pod("pod").name, host.pod("bare").name
-    home = f"/proc/{os.getpid()}/ns/net"
-    for number in range(64):
-        host.ip(f"link add nic{number} type ifb")
-    rows = []
-    for count in (1, 8, 32):
-        numbers = range(count)
-        ours = {"devices": [{"name": f"nic{each}", "new_name": f"p{each}"} for each in numbers]}
-        there = batch(f"link set nic{each + 32} netns {bare}" for each in numbers)
-        back = batch(f"link set nic{each + 32} netns {home}" for each in numbers)
-        samples = take_turns(
-            {
-                "ADD": process(partial(cni, host, OURS, "ADD", pod, "c0", ours)),
-                "there": process(partial(ip, "-b -", there)),
-            },
-            {
-                "DEL": process(partial(cni, host, OURS, "DEL", pod, "c0", ours)),
-                "back": process(partial(ip, f"-n {bare} -b -", back)),
-            },
-        )
-        rows += [
-            Row(
-                f"{verb} of {count}",
-                samples[verb],
-                samples[moves],
-                name=f"{verb.lower()}-{count}",
-                limit=1.1 if count == 32 else None,
-            )
-            for verb, moves in (("ADD", "there"), ("DEL", "back"))
-        ]
+    here = Place.here(host)
+    with with_agent() as there:
+        for place in (here, there):
+            _prepare(place.go(), 2 * max(COUNTS))
+        rows = [row for count in COUNTS for row in _several(here, there, count)]
     return [Table("Several devices in one pod", "x as many bare moves by one `ip -b`", rows)]
+
+
+def _several(here: Place, there: Place, count: int) -> list[Row]:
+    devices = [{"name": f"ifb{each}", "new_name": f"p{each}"} for each in range(count)]
+    home = f"/proc/{os.getpid()}/ns/net"
+    others = [f"ifb{each + max(COUNTS)}" for each in range(count)]
+    bare = {
+        "ADD": ip("-b -", batch(f"link set {each} netns bare" for each in others)),
+        "DEL": ip("-n bare -b -", batch(f"link set {each} netns {home}" for each in others)),
+    }
+
+    def ours(place: Place, verb: str) -> Command:
+        return cni(place.host, OURS, verb, "pod", "c0", {"devices": devices})
+
+    def phase(verb: str) -> Contenders:
+        return {
+            f"{BY_AGENT} {verb}": process(there.starting(partial(ours, there, verb))),
+            f"{OURS} {verb}": process(here.starting(partial(ours, here, verb))),
+            f"{IP} {verb}": process(here.starting(lambda: bare[verb])),
+        }
+
+    samples = take_turns(*map(phase, VERBS), rounds=FEWER_ROUNDS)
+    return [
+        Row(
+            f"{who} {verb} of {count}",
+            samples[f"{who} {verb}"],
+            samples[f"{IP} {verb}"],
+            name=f"{verb.lower()}-{name}{count}",
+            limit=1.1 if count == max(COUNTS) else None,
+        )
+        for verb in VERBS
+        for who, name in ((BY_AGENT, "agent-"), (OURS, ""))
+    ]
 
 
 def many_links(host: Host) -> list[Table]:
@@ -70,7 +83,7 @@ def many_links(host: Host) -> list[Table]:
                 f"{verb} with {count} links": process(partial(command, verb, count))
                 for count in (few, many)
             }
-            for verb in ("ADD", "DEL")
+            for verb in VERBS
         ]
         samples = take_turns(*phases)
     rows = [
@@ -81,14 +94,15 @@ def many_links(host: Host) -> list[Table]:
             name=f"{verb.lower()}-{count}-links",
             limit=1.1 if count == many else None,
         )
-        for verb in ("ADD", "DEL")
+        for verb in VERBS
         for count in (few, many)
     ]
     return [Table("A host with many links", "x 10 links", rows)]
 
 
 def _prepare(host: Host, count: int) -> None:
-    host.pod("pod")
+    for pod in ("pod", "bare"):
+        host.pod(pod)
     host.veth("nic0")
     lines = batch(f"link add ifb{number} type ifb" for number in range(count))
     subprocess.run(["ip", "-b", "-"], input=lines.encode(), check=True)
