@@ -33,8 +33,10 @@ class CniAgent(Daemon):
         *options: str,
         env: Mapping[str, str] | None = None,
         program: Path | None = None,
+        verbose: bool = True,
     ) -> None:
-        command = [str(program or host.programs / "netdevctl"), "agent", "--verbose", *options]
+        options = (*(("--verbose",) if verbose else ()), *options)
+        command = [str(program or host.programs / "netdevctl"), "agent", *options]
         super().__init__(command, host.directory / "agent.log", env)
         self._starts = 0
 

@@ -29,9 +29,11 @@ class NriPlugin(Daemon):
         env: Mapping[str, str] | None = None,
         program: Path | None = None,
         configuration: Mapping[str, Any] | None = None,
+        verbose: bool = True,
     ) -> None:
         config = host.directory / "injector.json"
         config.write_text(json.dumps({**(configuration or {}), "log": {"format": "json"}}))
-        own = ("-idx", "10", "-socket", str(socket), "-config", str(config), "-verbose")
+        own = ("-idx", "10", "-socket", str(socket), "-config", str(config))
+        flags = (*(("-verbose",) if verbose else ()), *flags)
         program = program or host.programs / PROGRAM.name
         super().__init__([str(program), *own, *flags], host.directory / "injector.log", env)

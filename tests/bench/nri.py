@@ -64,7 +64,7 @@ def _phases(host: Host, inside: Pod, stack: ExitStack) -> tuple[Contenders, ...]
     for place in (ours, theirs, nobody):
         place.mkdir()
         runtimes[place] = stack.enter_context(GoRuntime(place))
-    stack.enter_context(NriPlugin(host, runtimes[ours].socket))
+    stack.enter_context(NriPlugin(host, runtimes[ours].socket, verbose=False))
     go_way = [str(PEERS / "nri-go-way"), "-link", "nic1", "-as", "eth44"]
     socket = str(runtimes[theirs].socket)
     peer = subprocess.Popen([*go_way, "-socket", socket], stderr=subprocess.DEVNULL)

@@ -61,5 +61,5 @@ def another() -> Iterator[Place]:
 @contextmanager
 def with_agent() -> Iterator[Place]:
     """One with a resident agent."""
-    with another() as place, CniAgent(place.host):
+    with another() as place, CniAgent(place.host, verbose=False):
         yield place

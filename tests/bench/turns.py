@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 # A move ends at one of several ticks of the kernel: the median of 40 is good to a tenth only.
 ROUNDS = 100
+_TICKS = 0.01  # seconds: one of a kernel with HZ=100, several of any other
 
 
 class Sample(NamedTuple):
@@ -76,14 +77,16 @@ def together(commands: Callable[[], list[Command]]) -> Callable[[], Sample]:
 def take_turns(*phases: Contenders, rounds: int = ROUNDS) -> dict[str, Samples]:
     """Each once a round, phase after phase, after one round that is not counted.
 
-    Inside a phase in another order each round: a move waits for what the kernel has to clear up
-    after the one before, which would always fall to the same contender.
+    Inside a phase in another order each round, and each at another moment of the kernel's tick: a
+    move ends at a tick, and waits for what is to be cleared up after the one before, which would
+    always fall to the same contender.
     """
     samples: dict[str, Samples] = {name: [] for phase in phases for name in phase}
     shuffler = random.Random(ROUNDS)  # noqa: S311 - an order, the same for every run
     for number in range(rounds + 1):
         for phase in phases:
             for name, contender in shuffler.sample([*phase.items()], len(phase)):
+                time.sleep(shuffler.uniform(0, _TICKS))
                 sample = contender()
                 if number:
                     samples[name].append(sample)
