@@ -24,8 +24,10 @@ import sys
 from struct import Struct
 
 from cni_netdev.core.lean import TYPE_CHECKING, NamedTuple
+from cni_netdev.core.linkmsg import link_message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 else:
@@ -53,7 +55,6 @@ _rarer: dict[str, Any] = {}
 _loaded_vf: list[Any] = []
 _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its two flags
 _UNKNOWN = ("UNKNOWN", "hex")
-_AF_INET, _AF_INET6 = 2, 10
 _NUMBERS = {
     name: Struct(f"={code}")
     for name, code in (
@@ -69,7 +70,7 @@ _NUMBERS = {
 def messages() -> Messages:
     """The message classes, loaded on the first call.  Raises ImportError without pyroute2."""
     if not _loaded:
-        _loaded.append(_load())
+        _loaded.append(_load(_import))
     return _loaded[0]
 
 
@@ -106,7 +107,7 @@ def vf_message() -> Any:
     a subclass of pyroute2's: of a class that was used already, that would encode as it does.
     """
     if not _loaded_vf:
-        _loaded_vf.append(_vf_message(messages().link))
+        _loaded_vf.append(_vf_message(_load(_import_links)))
     return _loaded_vf[0]()
 
 
@@ -134,36 +135,43 @@ def _vf_message(link: Any) -> Any:
     return _swift(type("vfmsg", (nlmsg,), body))
 
 
-def _load() -> Messages:
+def _load(wanted: Callable[[], Any]) -> Any:
+    """What the function imports, with stand-ins in the place of what that only mentions."""
     if "pyroute2" in sys.modules:
-        return _import()
+        return wanted()
     everything = _stand_ins()
     for standing in (everything, {"pyroute2": everything["pyroute2"]}):
         before = sys.modules.copy()
         sys.modules.update(standing)
         try:
-            return _import()
+            return wanted()
         except (ImportError, AttributeError, TypeError):
             continue  # a release that asks for more
         finally:
             for name in sys.modules.keys() - before.keys():
                 if name in standing or name.startswith("pyroute2."):
                     del sys.modules[name]
-    return _import()
+    return wanted()
 
 
 def _import() -> Messages:
     from pyroute2.netlink import nla, nlmsg
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.ndmsg import ndmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-    link = _link_message(ifinfmsg, nla)
+    link = link_message(nlmsg, nla)
     traffic, namespace_id = _traffic_message(nlmsg), _namespace_id_message(nlmsg)
     forwarding = _forwarding_message(nlmsg, ndmsg)
     made = (link, ifaddrmsg, rtmsg, ndmsg, traffic, namespace_id, forwarding)
     return Messages(*(*map(_swift, made), nlmsg))
+
+
+def _import_links() -> Any:
+    """pyroute2's own link message, whose VFs linkmsg leaves as they are."""
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+    return ifinfmsg
 
 
 # --- stand-ins -------------------------------------------------------------------------------
@@ -381,51 +389,3 @@ def _namespace_id_message(nlmsg: Any) -> Any:
     attributes = (("NETNSA_NONE", "none"), *((f"NETNSA_{name}", "uint32") for name in names))
     body = {"prefix": "NETNSA_", "fields": (("family", "B"), ("pad", "3x")), "nla_map": attributes}
     return type("nsidmsg", (nlmsg,), body)
-
-
-def _link_message(ifinfmsg: Any, nla: Any) -> Any:
-    """``ifinfmsg`` with the attributes of linux/if_link.h that pyroute2 0.9.7 lacks, from 62 on,
-    and with what is of one kind of link only (IFLA_INFO_DATA) and the arrays of sysctls
-    (IFLA_INET_CONF, IFLA_INET6_CONF) left as the kernel's bytes.
-    """
-    newer = (
-        ("IFLA_DEVLINK_PORT", "hex"),
-        ("IFLA_GSO_IPV4_MAX_SIZE", "uint32"),
-        ("IFLA_GRO_IPV4_MAX_SIZE", "uint32"),
-        ("IFLA_DPLL_PIN", "hex"),
-        ("IFLA_MAX_PACING_OFFLOAD_HORIZON", "uint32"),
-        ("IFLA_NETNS_IMMUTABLE", "uint8"),
-    )
-    known = tuple(ifinfmsg.nla_map)
-    first_missing = 62
-    names = ("UNSPEC", "KIND", "DATA", "XSTATS", "SLAVE_KIND", "SLAVE_DATA")
-    types = ("none", "asciiz", "cdata", "hex", "asciiz", "hex")
-    info = {
-        "prefix": "IFLA_INFO_",
-        "nla_map": tuple(zip((f"IFLA_INFO_{name}" for name in names), types, strict=True)),
-    }
-    body = {
-        "nla_map": known + newer[len(known) - first_missing :],
-        "ifinfo": type("ifinfo", (nla,), info),
-        "af_spec": _address_families(nla),
-    }
-    return type("linkmsg", (ifinfmsg,), body)
-
-
-def _address_families(nla: Any) -> Any:
-    """IFLA_AF_SPEC of a link that is no bridge's port: what IPv4 and IPv6 know of it."""
-    ipv4 = (("IFLA_INET_UNSPEC", "none"), ("IFLA_INET_CONF", "cdata"))
-    ipv6 = (
-        *(("IFLA_INET6_UNSPEC", "none"), ("IFLA_INET6_FLAGS", "uint32")),
-        *((f"IFLA_INET6_{name}", "cdata") for name in ("CONF", "STATS", "MCAST", "CACHEINFO")),
-        *(("IFLA_INET6_ICMP6STATS", "cdata"), ("IFLA_INET6_TOKEN", "ip6addr")),
-    )
-    families = ["none"] * (_AF_INET6 + 1)
-    families[_AF_INET], families[_AF_INET6] = "ipv4", "ipv6"
-    names = {_AF_INET: "AF_INET", _AF_INET6: "AF_INET6"}
-    body = {
-        "nla_map": tuple((names.get(at, f"AF_{at}"), kind) for at, kind in enumerate(families)),
-        "ipv4": type("ipv4", (nla,), {"prefix": "IFLA_", "nla_map": ipv4}),
-        "ipv6": type("ipv6", (nla,), {"prefix": "IFLA_", "nla_map": ipv6}),
-    }
-    return type("af_spec", (nla,), body)

@@ -80,7 +80,7 @@ def test_nothing_is_loaded_beside_the_message_classes() -> None:
     out = run(f"before = set(sys.modules)\n{LOAD}print(*sorted(set(sys.modules) - before))")
     needed = {"_collections_abc", "_stat", "genericpath", "os", "os.path", "posixpath", "stat"}
     ours = {"__future__", "cni_netdev", "cni_netdev.core"}
-    ours |= {"cni_netdev.core._pyroute2", "cni_netdev.core.lean"}
+    ours |= {f"cni_netdev.core.{each}" for each in ("_pyroute2", "lean", "linkmsg")}
     c_halves = {"_collections", "_functools", "_socket", "_struct"}
     assert set(out.split()) - ours - needed - c_halves == {"errno", "struct", "types"}
 

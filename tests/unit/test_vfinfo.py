@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from cni_netdev.core import _pyroute2, vfinfo
-from cni_netdev.core._pyroute2 import messages, vf_message
+from cni_netdev.core._pyroute2 import vf_message
 from cni_netdev.core.vf import GROUPS, KEYS, LINK_STATES, PROTOCOLS
 
 RECORDED = bytes.fromhex((Path(__file__).parent / "vfinfo-igb.hex").read_text())
@@ -65,11 +66,11 @@ def test_a_vlan_is_padded_as_the_kernels_structure_is() -> None:
     assert data.endswith(bytes.fromhex("1400010001000000640000000300000088a80000"))
 
 
-def test_and_so_it_is_when_links_were_asked_for_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_and_so_it_is_when_pyroute2_was_used_before(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"vf": 1, "vlan": 100, "qos": 3, "proto": 0x8100}
     vlans = {"attrs": [("IFLA_VF_VLAN_INFO", entry)]}
     info = {"attrs": [("IFLA_VF_VLAN_LIST", vlans)]}
-    used = messages().link()
+    used = ifinfmsg()
     used["attrs"] = [("IFLA_VFINFO_LIST", {"attrs": [("IFLA_VF_INFO", info)]})]
     used.encode()
     monkeypatch.setattr(_pyroute2, "_loaded_vf", [])
