@@ -7,7 +7,6 @@ device is asked for.  The agent runs the same ``main``, with an engine that is t
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import time
 
@@ -172,13 +171,12 @@ def _append(path: str, line: str) -> str:
 
 
 def entry(text: bytes | None = None) -> None:
-    """The executable.  No garbage collection and no finalisation: it ends before either pays.
+    """The executable, which ends without finalisation.
 
     text: what standard input held, if that has been read already.
     """
     import io
 
-    gc.disable()
     closed = _occupy_standard_descriptors()
     with open(0, "rb", closefd=False) as stdin, open(1, "wb", closefd=False) as stdout:
         if 1 in closed:

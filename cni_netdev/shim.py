@@ -30,6 +30,9 @@ def run(socket: str, state_dir: str, version: str, libraries: list[str]) -> None
             posix._exit(code)  # noqa: SLF001 - os is not loaded
         except Exception:  # noqa: BLE001, S110 - nobody there, or too late, or refused
             pass
+    import gc
+
+    gc.disable()  # it ends before a collection pays
     sys.path += libraries
     from cni_netdev.core import finder
 
