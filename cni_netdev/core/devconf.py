@@ -44,6 +44,7 @@ class Memory:
         """arrays: those of the link with a name, see rtnl.devconf; empty when there is none."""
         self._arrays = arrays
         self._read: dict[tuple[str, bytes], Pairs] = {}
+        self._read_once: dict[tuple[str, bytes], Pairs] = {}
 
     def read(self, name: str) -> Pairs:
         """As sysctl.read()."""
@@ -67,9 +68,18 @@ class Memory:
         return sysctl.read_group(group, name, _TOLD) if group == "ipv6/conf" else ()
 
     def _remember(self, fresh: dict[tuple[str, bytes], Pairs]) -> None:
-        if len(self._read) + len(fresh) > _MOST:
-            self._read.clear()
-        self._read.update(fresh)
+        """Once two readings agree: one value may have been another for a moment."""
+        for array, values in fresh.items():
+            if self._read_once.pop(array, None) == values:
+                _put(self._read, array, values)
+            else:
+                _put(self._read_once, array, values)
+
+
+def _put(known: dict[tuple[str, bytes], Pairs], array: tuple[str, bytes], values: Pairs) -> None:
+    if len(known) >= _MOST:
+        known.clear()
+    known[array] = values
 
 
 def _is_told(group: str, key: str) -> bool:
