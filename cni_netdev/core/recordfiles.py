@@ -57,6 +57,8 @@ class RecordFiles:
         try:
             return self._decoded(name)
         except (FileNotFoundError, NotADirectoryError):
+            if self._held is None or self._held.is_at(self._directory):
+                self._known.pop(name, None)  # forgotten by another process
             return None
         except RecordUnreadable as error:
             raise RecordUnreadable(f"{path}: {error.message}", error.details) from None

@@ -114,6 +114,24 @@ def test_as_long_as_nothing_can_be_put_back_it_is_tried_again(
     assert len(resident.records()) == 2
 
 
+def test_what_another_process_does_to_a_record_is_seen(resident: FileJournal, state: Path) -> None:
+    other = FileJournal(str(state))
+    key = ("cni", "c1", "eth0")
+    for complete in (False, True):
+        newer = record("c1")._replace(complete=complete)
+        other.write(newer)
+        assert resident.read(key) == newer
+    text = (path := next((state / "records").glob("*c1*"))).read_text()
+    path.write_text(text.replace('"boot"', '"root"'))
+    assert resident.read(key) == record("c1")._replace(boot_id="root")
+    other.forget(key)
+    assert resident.read(key) is None
+    removed(state)
+    with pytest.raises(StateError, match="1 records"):
+        resident.records()
+    assert [each.owner.sandbox for each in resident.records()] == ["c2"]
+
+
 def test_the_accident_may_happen_again(resident: FileJournal, state: Path) -> None:
     for _ in range(3):
         replaced(state) if state.exists() else None
