@@ -59,12 +59,23 @@ class Place(NamedTuple):
 def here() -> Place:
     """What this process runs with, compiled while the directories can be written.
 
-    Else every pod's start would do it again.  Of a venv that is the interpreter which it links to:
-    it need not read what venv it is in, and starts a thirtieth faster.  Raises StateError.
+    Else every pod's start would do it again.  Raises StateError.
     """
     for package in _packages():
         compileall.compile_dir(package, quiet=2)
-    return Place(os.path.realpath(sys.executable), _library_paths())
+    return Place(_interpreter(), _library_paths())
+
+
+def _interpreter() -> str:
+    """Of a venv, what that links to: it reads nothing of a venv, and starts a thirtieth faster."""
+    python = sys.executable
+    while sys.prefix != sys.base_prefix and python.startswith(f"{sys.prefix}/"):
+        try:
+            target = os.readlink(python)
+        except OSError:  # a copy
+            return sys.executable
+        python = os.path.normpath(os.path.join(os.path.dirname(python), target))
+    return python
 
 
 def bundled(tree: Path) -> Place:

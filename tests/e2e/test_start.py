@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,6 @@ from tests.host import ROOT
 from tests.injector import KEY
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.host import Host
 
 pytestmark = pytest.mark.e2e
@@ -50,6 +50,20 @@ for verb in ("ADD", "DEL"):
     code = main({{**os.environ, "CNI_COMMAND": verb}}, io.BytesIO({text!r}), sys.stdout.buffer)
     print(code, *sorted(sys.modules))
 """
+
+
+def test_a_venv_is_not_looked_into_at_each_start(tmp_path: Path) -> None:
+    """The plugin is started by the interpreter that the venv links to, by the name it has there."""
+    script = (
+        "from pathlib import Path; from cni_netdev.install import install; install(Path('bin'))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    first = (tmp_path / "bin" / "cni-netdev").read_text().splitlines()[0]
+    python = Path(first.removeprefix("#!").removesuffix(" -IS"))
+    assert not python.is_relative_to(sys.prefix)
+    assert python.samefile(sys.executable)
+    links = (Path(sys.prefix) / "bin").glob("python*")
+    assert str(python) in {os.readlink(each) for each in links if each.is_symlink()}
 
 
 def test_what_is_installed_is_compiled(tmp_path: Path) -> None:
