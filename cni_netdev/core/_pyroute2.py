@@ -1,14 +1,15 @@
 """pyroute2's rtnetlink message classes, without the rest of pyroute2 and of what that imports.
 
 Importing any submodule of pyroute2 0.9 runs the package's ``__init__``, which imports all of it:
-135 ms and 24 MB on every pod's start, for classes that load in 6.  So while the few modules that we
+135 ms and 24 MB on every pod's start, for classes that load in 4.  So while the few modules that we
 need are loaded, stand-ins take the place of what they only mention:
 
 * the package itself, as a bare search path;
 * modules of the standard library, with the few names that are asked for at import.  Whatever else
   is asked of one later, for a line of log say, the real module answers;
 * ``pyroute2.config``, which loads multiprocessing and looks at the machine;
-* ``ifinfmsg.plugins``, the decoders of what is special to kinds of links, which nobody reads here.
+* for the messages of VFs, which are loaded late, ``ifinfmsg.plugins``: the decoders of what is
+  special to kinds of links, which nobody reads here.
 
 Afterwards they are taken away again, and our copies of pyroute2's modules with them, so that
 ``import pyroute2`` elsewhere in the process gets the real thing.  A release in which this does not
@@ -51,6 +52,7 @@ class Messages(NamedTuple):
 
 
 _loaded: list[Messages] = []
+_behind: dict[str, ModuleType] = {}  # our copies of pyroute2's modules
 _rarer: dict[str, Any] = {}
 _loaded_vf: list[Any] = []
 _ATTRIBUTE, _ATTRIBUTE_NUMBER = Struct("=HH"), 0x3FFF  # struct nlattr, less its two flags
@@ -142,15 +144,17 @@ def _load(wanted: Callable[[], Any]) -> Any:
     everything = _stand_ins()
     for standing in (everything, {"pyroute2": everything["pyroute2"]}):
         before = sys.modules.copy()
-        sys.modules.update(standing)
+        sys.modules.update({**_behind, **standing})
         try:
             return wanted()
         except (ImportError, AttributeError, TypeError):
             continue  # a release that asks for more
         finally:
             for name in sys.modules.keys() - before.keys():
-                if name in standing or name.startswith("pyroute2."):
+                if name in standing:
                     del sys.modules[name]
+                elif name.startswith("pyroute2."):
+                    _behind[name] = sys.modules.pop(name)
     return wanted()
 
 
@@ -303,7 +307,7 @@ class _Swift:
         if kind == "asciiz":
             return _text(self.data[start:end].strip(b"\0"))
         if kind == "l2addr":
-            return self.data[start : start + 6].hex(":")
+            return self.data[start : min(start + 6, end)].hex(":")
         if kind == "cdata":
             return self.data[start:end]
         whole, others = self.length, self["attrs"]

@@ -15,7 +15,7 @@ def warm(kernel: Kernel) -> None:
     """
     import yaml  # noqa: F401 - annotations are written in it
 
-    from cni_netdev.core import annotations, sysctl  # noqa: F401
+    from cni_netdev.core import annotations  # noqa: F401
 
     host = kernel.host
     loopback = host.link(name="lo")
@@ -23,3 +23,4 @@ def warm(kernel: Kernel) -> None:
         ifindex = loopback.identity.ifindex
         for look in (host.addresses, host.routes, host.neighbours, host.tcx, host.qdiscs):
             look(ifindex)
+        host.sysctls(loopback.name)

@@ -129,6 +129,18 @@ def test_what_is_read_late_of_a_reply_is_there(host: Host) -> None:
     assert [dict(each["attrs"])["RTA_GATEWAY"] for each in hops] == ["fd77::8", "fd77::9"]
 
 
+def test_a_vfs_message_is_that_of_the_real_package() -> None:
+    said = """
+from cni_netdev.core import vfinfo
+from cni_netdev.core._pyroute2 import messages, vf_message
+messages()
+message = vfinfo.change(3, 2, (("vlan", "100"), ("qos", "3"), ("proto", "802.1ad")))
+message.encode()
+print(message.data.hex())
+"""
+    assert run(said) == run(f"import pyroute2\n{said}")
+
+
 def test_the_configuration_is_that_of_the_real_package() -> None:
     script = (
         "from cni_netdev.core._pyroute2 import _stand_ins\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,11 @@ def test_attributes_have_pyroute2s_numbers() -> None:
     ):
         assert names(own) == names(theirs)[: len(names(own))]
         assert own.nla_flags == theirs.nla_flags
+    families = enumerate(names(ours.families))
+    assert {each: number for number, each in families if "INET" in each} == {
+        "AF_INET": socket.AF_INET,
+        "AF_INET6": socket.AF_INET6,
+    }
 
 
 def test_what_the_kernel_says_is_read_as_by_pyroute2s_own(host: Host) -> None:
