@@ -156,8 +156,10 @@ def stopped_in(host: Host, agent: CniAgent, pod: Pod, container: str) -> subproc
     """A shim whose ADD the agent has begun, and before whose move it now stands still."""
     fifo, trace = host.directory / "fifo", host.directory / "trace"
     os.mkfifo(fifo)
-    host.plugin("ADD", ONE, netns=pod.path, env={"NETDEV_TRACE": str(trace)}).ok()
-    host.plugin("DEL", ONE, netns=pod.path).ok()
+    for _ in range(3):  # the first ones ask more, of sysctls that are not known yet
+        trace.unlink(missing_ok=True)
+        host.plugin("ADD", ONE, netns=pod.path, env={"NETDEV_TRACE": str(trace)}).ok()
+        host.plugin("DEL", ONE, netns=pod.path).ok()
     events = trace.read_text().splitlines()
     (move,) = (n for n, each in enumerate(events, 1) if each.startswith("netlink move"))
     env = {"NETDEV_PAUSE_AT": f"{move}:{fifo}"}
