@@ -32,6 +32,9 @@ def ready(host: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
         yield host
         return
     with CniAgent(host, program=faulty.netdevctl(host.directory)) as agent:
+        first = host.pod("first")
+        for verb in ("ADD", "DEL") * 2:  # which ask more, of sysctls that are not known yet
+            call(host, verb, first).ok()
         yield host
         assert agent.answered() > len(LINKS)
 
