@@ -56,6 +56,26 @@ def test_an_emulator_that_does_not_start_says_why(tmp_path: Path) -> None:
         boot.run(["true"], machine(tmp_path, "echo no such device >&2; exit 1"))
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_emulator_that_crashes_while_it_boots_is_started_once_more(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], *, begun: bool
+) -> None:
+    crash = 'touch "$0.crashed"; echo Assertion >&2; kill -ABRT $$'
+    mark = 'touch "$job/begun";' if begun else ""
+    made = machine(tmp_path, f'[ -e "$0.crashed" ] || {{ {mark} {crash}; }}; echo 3 >"$job/code"')
+    if begun:
+        with pytest.raises(boot.GuestDied, match="ended with code -6"):
+            boot.run(["true"], made)
+        return
+    assert boot.run(["true"], made) == 3
+    assert "Assertion\n\nonce more" in capfd.readouterr().out
+
+
+def test_an_emulator_that_crashes_again_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(boot.GuestDied, match="ended with code -6"):
+        boot.run(["true"], machine(tmp_path, "kill -ABRT $$"))
+
+
 def test_a_guest_that_hangs_is_ended(tmp_path: Path) -> None:
     made = machine(tmp_path, 'echo here >"$job/console"; echo $$ >"$0.pid"; exec sleep 600')
     with pytest.raises(boot.GuestDied, match=r"(?s)was ended after 1 s .*here"):

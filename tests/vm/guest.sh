@@ -1,6 +1,6 @@
 #!/bin/sh
-# The guest's first process on its root.  Makes a node of it, runs /job/command with its output on
-# the first port, leaves the exit code in /job/code and switches the machine off.
+# The guest's first process on its root.  Makes a node of it, makes /job/begun, runs /job/command with
+# its output on the first port, leaves the exit code in /job/code and switches the machine off.
 cd "$1" || exit
 PATH=$(cat /job/path)
 export PATH HOME=/root PYTHONUNBUFFERED=1 TESTS_PATIENCE=10
@@ -22,6 +22,7 @@ for device in /sys/bus/pci/devices/*; do
 done
 modprobe -a virtio_net igbvf vfio-pci tun # makes /dev/net/tun as well
 
+: >/job/begun
 sh /job/command </dev/null >"$(echo /dev/vport*p1)" 2>&1
 echo $? >/job/code
 busybox poweroff -f
