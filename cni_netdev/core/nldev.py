@@ -7,6 +7,7 @@ shared mode all.  A device has the same index in every namespace, and no other e
 from __future__ import annotations
 
 import errno
+import time
 
 from cni_netdev.core._pyroute2 import further_message
 from cni_netdev.core.errors import KernelRefused
@@ -34,6 +35,8 @@ _ATTRIBUTES = {
 }
 # What `rdma link add` calls the two drivers that need no hardware, by the protocol that each talks.
 _SOFT = {"roce": "rxe", "iw": "siw"}
+# For how long the device of a link that has moved may end, and how often that is looked at.
+_ENDING_SECONDS, _PAUSE = 2.0, 0.005
 
 
 class Nldev:
@@ -105,13 +108,25 @@ class Nldev:
             ("DEV_NAME", encoded(name)), ("NDEV_NAME", encoded(link)), ("LINK_TYPE", soft)
         )
         what = f"make RDMA device {name} ({soft}) over {link}"
-        try:
-            self._change(what, message, _NEWLINK)
-        except KernelRefused as error:
-            if error.errno != errno.ENFILE:
-                raise
-            # How it says that a name is taken, which passes no sooner (core/device.c, assign_name).
-            raise KernelRefused(f"{what}: there is another {name}", errno.EEXIST) from error
+        limit = time.monotonic() + _ENDING_SECONDS
+        while True:
+            try:
+                self._change(what, message, _NEWLINK)
+            except KernelRefused as error:
+                # How it says that a name is taken (core/device.c, assign_name).
+                if error.errno != errno.ENFILE:
+                    raise
+                if self._is_used(name) or time.monotonic() > limit:
+                    taken = f"{what}: there is another {name}"
+                    raise KernelRefused(taken, errno.EEXIST) from error
+            else:
+                return
+            time.sleep(_PAUSE)
+
+    def _is_used(self, name: str) -> bool:
+        """Not when its link has left: the kernel takes such a one away by and by."""
+        named = [device for device, _ in self._devices() if device.name == name]
+        return any(any(self._links(each)) for each in named)
 
     def _change(self, what: str, message: Any, kind: int) -> None:
         self._connection.request(what, message, kind, NLM_F_ACK)

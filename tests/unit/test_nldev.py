@@ -15,6 +15,7 @@ import pytest
 from cni_netdev.core import nldev
 from cni_netdev.core.errors import KernelRefused
 from cni_netdev.core.model import Rdma
+from cni_netdev.core.netlink import NLM_F_ACK
 
 if TYPE_CHECKING:
     from typing import Any
@@ -53,7 +54,7 @@ class Kernel:
 
     def __init__(self, answers: dict[tuple[int, bytes], list[bytes]]) -> None:
         self.answers = answers
-        self.refusal = 0
+        self.refusals: list[int] = []  # of what would change something
         self.said: list[tuple[int, bytes]] = []
 
     def request(self, what: str, filled: Any, kind: int, flags: int) -> list[Any]:
@@ -61,8 +62,8 @@ class Kernel:
         filled.encode()
         asked = (kind, bytes(filled.data[16:]))
         self.said.append(asked)
-        if self.refusal:
-            raise KernelRefused(what, self.refusal)
+        if self.refusals and flags == NLM_F_ACK:
+            raise KernelRefused(what, self.refusals.pop())
         replies = [type(filled)(each) for each in self.answers.get(asked, [])]
         for each in replies:
             each.decode()
@@ -145,7 +146,25 @@ def test_what_is_said_to_change_something(kernel: Kernel) -> None:
     ("said", "meant"), [(errno.ENFILE, errno.EEXIST), (errno.ENOMEM, errno.ENOMEM)]
 )
 def test_a_name_that_is_taken(kernel: Kernel, said: int, meant: int) -> None:
-    kernel.refusal = said
+    kernel.refusals = [said]
     with pytest.raises(KernelRefused) as refused:
-        nldev.Nldev().add("eth1", "fast", "rxe")
+        nldev.Nldev().add("eth1", "mlx5_0", "rxe")
     assert refused.value.errno == meant
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_name_is_free_soon_when_the_link_of_its_device_has_left(
+    kernel: Kernel, *, listed: bool
+) -> None:
+    """The kernel unregisters it by and by, and lists it no more before its name is free."""
+    kernel.answers[GET, b""] = [device(5, "fast")] if listed else []
+    kernel.refusals = [errno.ENFILE] * 3
+    nldev.Nldev().add("eth1", "fast", "rxe")
+    assert [kind for kind, _ in kernel.said].count(NEWLINK) == 4
+
+
+def test_it_is_not_waited_for_for_ever(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nldev, "_ENDING_SECONDS", -1.0)
+    kernel.refusals = [errno.ENFILE]
+    with pytest.raises(KernelRefused, match="there is another fast"):
+        nldev.Nldev().add("eth1", "fast", "rxe")
