@@ -275,7 +275,7 @@ class _Swift:
 
     A link comes with forty attributes: pyroute2 makes an object for each, which decodes itself in a
     dozen calls (0.2 ms).  Here that is done for one when it is read, and not for plain numbers,
-    names and MACs.  Of a request it asks itself four times over what each field is (0.01 ms).
+    names and bytes.  Of a request it asks itself four times over what each field is (0.01 ms).
     """
 
     layout: Struct
@@ -306,8 +306,6 @@ class _Swift:
             return _NUMBERS[kind].unpack_from(self.data, start)[0]
         if kind == "asciiz":
             return _text(self.data[start:end].strip(b"\0"))
-        if kind == "l2addr":
-            return self.data[start : min(start + 6, end)].hex(":")
         if kind == "cdata":
             return self.data[start:end]
         whole, others = self.length, self["attrs"]

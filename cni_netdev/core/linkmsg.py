@@ -22,7 +22,7 @@ _FIELDS = (
 )
 # By number; how each is written and read, by pyroute2's names for that.
 _ATTRIBUTES = """
-    UNSPEC:none ADDRESS:l2addr BROADCAST:l2addr IFNAME:asciiz MTU:uint32 LINK:uint32 QDISC:asciiz
+    UNSPEC:none ADDRESS:cdata BROADCAST:cdata IFNAME:asciiz MTU:uint32 LINK:uint32 QDISC:asciiz
     STATS:hex COST:hex PRIORITY:hex MASTER:uint32 WIRELESS:hex PROTINFO:hex TXQLEN:uint32 MAP:hex
     WEIGHT:hex OPERSTATE:uint8 LINKMODE:uint8 LINKINFO:info NET_NS_PID:uint32 IFALIAS:asciiz
     NUM_VF:uint32 VFINFO_LIST:hex STATS64:hex VF_PORTS:hex PORT_SELF:hex AF_SPEC:families

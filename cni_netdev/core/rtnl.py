@@ -132,13 +132,13 @@ def link_from(message: Any) -> Link:
         settings=LinkSettings(
             name=decoded(attributes["IFLA_IFNAME"]),
             mtu=attributes.get("IFLA_MTU", 0),
-            mac=attributes.get("IFLA_ADDRESS"),
+            mac=_hardware(attributes.get("IFLA_ADDRESS")),
             alias=decoded(attributes.get("IFLA_IFALIAS", "")),
             txqlen=attributes.get("IFLA_TXQLEN", 0),
             group=attributes.get("IFLA_GROUP", 0),
             flags=flags & SETTABLE_FLAGS,
             sizes=tuple((key, attributes[key]) for key in _SIZES if key in attributes),
-            broadcast=attributes.get("IFLA_BROADCAST"),
+            broadcast=_hardware(attributes.get("IFLA_BROADCAST")),
             linkmode=attributes.get("IFLA_LINKMODE", 0),
             protodown_reason=_reason(attributes.get("IFLA_PROTO_DOWN_REASON")),
             protodown=attributes.get("IFLA_PROTO_DOWN", 0),
@@ -158,6 +158,15 @@ def link_from(message: Any) -> Link:
         data=bytes(info.get("IFLA_INFO_DATA", b"")).hex(),
         opened=info.get("IFLA_INFO_KIND") != "tun" or bool(attributes.get("IFLA_CARRIER", 1)),
     )
+
+
+def _hardware(address: bytes | None) -> str | None:
+    """Six bytes of Ethernet, four of a tunnel, twenty of InfiniBand."""
+    return None if address is None else bytes(address).hex(":")
+
+
+def _bytes(address: str | None) -> bytes:
+    return bytes.fromhex((address or "").replace(":", ""))
 
 
 def _token(families: Any) -> str:
@@ -212,13 +221,13 @@ def link_settings(ifindex: int, before: LinkSettings, after: LinkSettings) -> An
     if after.name != before.name:
         attributes.append(("IFLA_IFNAME", encoded(after.name)))
     if after.mac != before.mac and after.mac:
-        attributes.append(("IFLA_ADDRESS", after.mac))
+        attributes.append(("IFLA_ADDRESS", _bytes(after.mac)))
     for key, old, new in (
         ("IFLA_MTU", before.mtu, after.mtu),
         ("IFLA_GROUP", before.group, after.group),
         ("IFLA_IFALIAS", encoded(before.alias), encoded(after.alias)),
         ("IFLA_TXQLEN", before.txqlen, after.txqlen),
-        ("IFLA_BROADCAST", before.broadcast, after.broadcast or before.broadcast),
+        ("IFLA_BROADCAST", _bytes(before.broadcast), _bytes(after.broadcast or before.broadcast)),
         ("IFLA_LINKMODE", before.linkmode, after.linkmode),
         ("IFLA_PROTO_DOWN", before.protodown, after.protodown),
     ):

@@ -37,8 +37,8 @@ def say(messages):
     one = {"index": 3, "flags": 1, "change": 1}
     names = (b"a" * 15, b"up\\xff", b"alt")
     yield messages.link, one, [
-        ("IFLA_IFNAME", names[0]), ("IFLA_ADDRESS", "02:00:00:00:00:01"), ("IFLA_MTU", 1400),
-        ("IFLA_IFALIAS", names[1]), ("IFLA_BROADCAST", "ff:ff:ff:ff:ff:ff"), ("IFLA_LINKMODE", 1),
+        ("IFLA_IFNAME", names[0]), ("IFLA_ADDRESS", bytes(6)), ("IFLA_MTU", 1400),
+        ("IFLA_IFALIAS", names[1]), ("IFLA_BROADCAST", bytes(20)), ("IFLA_LINKMODE", 1),
         ("IFLA_PROTO_DOWN", 1), ("IFLA_TXQLEN", 7), ("IFLA_GROUP", 5), ("IFLA_GSO_MAX_SEGS", 9),
         ("IFLA_GSO_IPV4_MAX_SIZE", 9), ("IFLA_NET_NS_FD", 4), ("IFLA_EXT_MASK", 8),
         ("IFLA_MASTER", 2), ("IFLA_XDP", {"attrs": [("IFLA_XDP_FD", -1), ("IFLA_XDP_FLAGS", 2)]}),
