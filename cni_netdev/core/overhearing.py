@@ -36,7 +36,10 @@ def silence(kernel: Kernel, home: Snapshot, link: Link, pod: Netns | None) -> Si
     pod: its namespace, where that is still to be had.  Raises KernelRefused.
     """
     host, ifindex = kernel.host, link.identity.ifindex
-    if home.link.kind == "tun" and not home.link.opened and host.is_open(link):
+    # One that is up was asked before it was put up; to open it would give it a carrier again, and
+    # with that an address.
+    came = home.link.kind == "tun" and not home.link.opened and not link.settings.up
+    if came and host.is_open(link):
         return Silenced((_OPEN.format(home.link.name),), heard=True)
     if not home.quiet:
         return Silenced((), heard=False)

@@ -105,6 +105,18 @@ def test_what_was_open_on_the_host_goes_and_comes_with_that(node: Node) -> None:
         child.kill()
 
 
+def test_one_that_is_home_and_up_is_not_opened(node: Node) -> None:
+    """As after the death of who brought it home: with a carrier it would get an address."""
+    lend(node, "tap")
+    record = node.journal.read(OWNER.key)
+    assert record is not None
+    assert node.detach().notes == ()
+    node.journal.write(record._replace(complete=False))
+    assert node.detach().notes == ()
+    assert node.link("nic1").settings.up
+    assert capture("nic1")["link-local"] == []
+
+
 def test_an_owner_where_there_was_none_becomes_root_and_is_told(node: Node) -> None:
     """The kernel has no way back to none, by which anybody might open it."""
     pod = lend(node, "tap")
